@@ -1,0 +1,56 @@
+# Copyright (c) the mlserving.triton authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One request to the API server, answered with plain dicts, its failures in words. PRIVATE to the collection."""
+
+from __future__ import annotations
+
+import json
+
+from ansible_collections.mlserving.triton.plugins.module_utils import _cluster
+
+try:
+    import kubernetes.client
+    from urllib3.exceptions import HTTPError
+except ImportError:
+    # The modules report it through _cluster.from_module before anything here is called.
+    kubernetes = None
+
+
+class RequestError(_cluster.ClusterError):
+    """A request failed. ``status`` is the HTTP status, 0 when there was no answer; ``transient``: it may work later."""
+
+    def __init__(self, text: str, status: int):
+        super().__init__(text)
+        self.status = status
+        self.transient = status in (0, 408, 410, 429) or status >= 500
+
+
+def call(what: str, function, *args, **kwargs):
+    """Call a method of the client library and return its answer as dicts with the API's camelCase keys, or as text.
+
+    :param what: the request in words, such as "listing the pods in namespace x"
+    :raises RequestError: it failed
+    """
+    kwargs.setdefault("_request_timeout", _cluster.REQUEST_TIMEOUT)
+    try:
+        answer = function(*args, **kwargs)
+    except (kubernetes.client.ApiException, HTTPError) as error:
+        raise explain(what, error) from None
+    return kubernetes.client.ApiClient().sanitize_for_serialization(answer)
+
+
+def explain(what: str, error: Exception) -> RequestError:
+    """Return the failure of a request in words."""
+    if not isinstance(error, kubernetes.client.ApiException):
+        reason = getattr(error, "reason", None) or error
+        return RequestError(f"{what}: the cluster does not answer ({type(reason).__name__}). Check that this machine reaches it.", 0)
+    try:
+        reason = json.loads(error.body)["message"]
+    except (TypeError, ValueError, KeyError):
+        reason = str(error.reason)
+    advice = {
+        401: " Check the credentials in the kubeconfig.",
+        403: " Give this account that right, or use another one.",
+    }.get(error.status, "")
+    return RequestError(f"{what}: {reason} ({error.status}).{advice}", error.status or 0)

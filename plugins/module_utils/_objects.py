@@ -1,0 +1,86 @@
+# Copyright (c) the mlserving.triton authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Lists every object of a cluster or of one namespace, whatever its kind. PRIVATE to the collection."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from ansible_collections.mlserving.triton.plugins.module_utils import _cluster
+
+try:
+    from kubernetes import client
+except ImportError:
+    client = None  # _cluster.from_module has ended the module with the pip line
+
+#: Kinds that the cluster itself writes all the time or derives from other objects.
+DERIVED = frozenset(("Event", "Lease", "Endpoints", "EndpointSlice", "PodMetrics", "NodeMetrics", "ControllerRevision", "IPAddress", "ServiceBGPStatus", "ServiceL2Status"))
+#: Objects that every namespace is given, as (kind, name).
+GIVEN = frozenset((("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "default")))
+PARALLEL = 16
+
+
+def everything(api: "client.ApiClient", namespace: str | None) -> list[dict]:
+    """Return the objects as apiVersion, kind, namespace (None outside one), name, labels and owned (has an owner), sorted.
+
+    Derived objects and those that every namespace is given are left out.
+
+    :param namespace: only this one; None means the whole cluster
+    :raises _cluster.ClusterError: the API server refuses to list what its credentials should see
+    """
+    with ThreadPoolExecutor(max_workers=PARALLEL) as pool:
+        lists = pool.map(lambda kind: _objects(api, kind, namespace), _kinds(api, namespaced_only=namespace is not None))
+        found = [entry for part in lists for entry in part]
+    return sorted(found, key=lambda entry: (entry["kind"], entry["namespace"] or "", entry["name"]))
+
+
+def is_given(entry: dict) -> bool:
+    """Whether the cluster made the object by itself."""
+    return (entry["kind"], entry["name"]) in GIVEN
+
+
+def _kinds(api: "client.ApiClient", namespaced_only: bool) -> list[tuple[str, str, dict]]:
+    """Return (URL prefix, apiVersion, resource) of each kind that can be listed and deleted, in its preferred version."""
+    versions = [("/api/v1", "v1")]
+    versions += [(f"/apis/{group['preferredVersion']['groupVersion']}", group["preferredVersion"]["groupVersion"]) for group in _get(api, "/apis")["groups"]]
+    kinds = []
+    for prefix, version in versions:
+        for resource in (_get(api, prefix, absent_is_empty=True) or {}).get("resources", []):
+            listable = {"list", "delete"} <= set(resource["verbs"])
+            if listable and resource["kind"] not in DERIVED and (resource["namespaced"] or not namespaced_only):
+                kinds.append((prefix, version, resource))
+    return kinds
+
+
+def _objects(api: "client.ApiClient", kind: tuple[str, str, dict], namespace: str | None) -> list[dict]:
+    prefix, version, resource = kind
+    path = f"{prefix}/namespaces/{namespace}/{resource['name']}" if namespace else f"{prefix}/{resource['name']}"
+    # Only the metadata: the content of a Secret never leaves the API server.
+    content = _get(api, path, absent_is_empty=True, accept="application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io") or {}
+    objects = []
+    for item in content.get("items", []):
+        metadata = item["metadata"]
+        entry = {
+            "apiVersion": version,
+            "kind": resource["kind"],
+            "namespace": metadata.get("namespace"),
+            "name": metadata["name"],
+            "labels": metadata.get("labels") or {},
+            "owned": bool(metadata.get("ownerReferences")),
+        }
+        if not is_given(entry):
+            objects.append(entry)
+    return objects
+
+
+def _get(api: "client.ApiClient", path: str, absent_is_empty: bool = False, accept: str = "application/json") -> dict | None:
+    try:
+        return api.call_api(
+            path, "GET", header_params={"Accept": accept}, response_type="object", auth_settings=["BearerToken"], _return_http_data_only=True, _request_timeout=_cluster.REQUEST_TIMEOUT
+        )
+    except client.ApiException as error:
+        # 403 and 405: a kind that may not be listed here; 404 and 503: an API whose server is gone.
+        if absent_is_empty and error.status in (403, 404, 405, 503):
+            return None
+        raise _cluster.ClusterError(f"the cluster refused GET {path}: {error.status} {error.reason}.") from None

@@ -1,0 +1,83 @@
+# Copyright (c) the mlserving.triton authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the cluster's credentials may do. PRIVATE to the collection."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from ansible_collections.mlserving.triton.plugins.module_utils import _cluster
+
+try:
+    from kubernetes import client
+except ImportError:
+    client = None  # _cluster.from_module has ended the module with the pip line
+
+#: (verb, API group, resource) that deploy, scale, verify and cleanup need in the release's namespace.
+NEEDED = (
+    ("create", "", "secrets"),
+    ("delete", "", "secrets"),
+    ("create", "", "services"),
+    ("patch", "", "services"),
+    ("create", "apps", "deployments"),
+    ("patch", "apps", "deployments"),
+    ("get", "apps", "deployments"),
+    ("list", "apps", "replicasets"),
+    ("list", "", "pods"),
+    ("watch", "", "pods"),
+    ("get", "", "pods/log"),
+    ("create", "", "pods/portforward"),
+    ("list", "", "events"),
+)
+
+
+def missing(api: "client.ApiClient", namespace: str) -> list[str]:
+    """Return the rights of NEEDED that are refused, such as "create secrets".
+
+    :raises _cluster.ClusterError: the cluster does not say
+    """
+
+    def allowed(right: tuple[str, str, str]) -> bool:
+        verb, group, resource = right
+        name, slash, subresource = resource.partition("/")
+        attributes = client.V1ResourceAttributes(namespace=namespace, verb=verb, group=group, resource=name, subresource=subresource or None)
+        review = client.V1SelfSubjectAccessReview(spec=client.V1SelfSubjectAccessReviewSpec(resource_attributes=attributes))
+        return client.AuthorizationV1Api(api).create_self_subject_access_review(review, _request_timeout=_cluster.REQUEST_TIMEOUT).status.allowed
+
+    try:
+        with ThreadPoolExecutor(max_workers=len(NEEDED)) as pool:
+            answers = list(pool.map(allowed, NEEDED))
+    except client.ApiException as error:
+        raise _cluster.ClusterError(f"the cluster does not say what its credentials may do: {error.status} {error.reason}.") from None
+    return [f"{verb} {resource}" for (verb, group, resource), answer in zip(NEEDED, answers) if not answer]
+
+
+def namespace_labels(api: "client.ApiClient", namespace: str) -> dict:
+    """Return the namespace's labels; empty where it is not there or may not be read."""
+    try:
+        return client.CoreV1Api(api).read_namespace(namespace, _request_timeout=_cluster.REQUEST_TIMEOUT).metadata.labels or {}
+    except client.ApiException as error:
+        if error.status in (403, 404):
+            return {}
+        raise _cluster.ClusterError(f"the cluster does not show the namespace {namespace}: {error.status} {error.reason}.") from None
+
+
+def namespace_exists(api: "client.ApiClient", namespace: str) -> bool:
+    """Return whether the namespace is there; true as well where it may not be read, since then it is somebody else's."""
+    try:
+        client.CoreV1Api(api).read_namespace(namespace, _request_timeout=_cluster.REQUEST_TIMEOUT)
+    except client.ApiException as error:
+        return error.status != 404
+    return True
+
+
+def deployment_owner(api: "client.ApiClient", namespace: str, name: str) -> str | None:
+    """Return who manages the Deployment, as its labels say; None if there is none, "unknown" if they do not say."""
+    try:
+        labels = client.AppsV1Api(api).read_namespaced_deployment(name, namespace, _request_timeout=_cluster.REQUEST_TIMEOUT).metadata.labels or {}
+    except client.ApiException as error:
+        if error.status == 404:
+            return None
+        raise _cluster.ClusterError(f"the cluster does not show the Deployment {namespace}/{name}: {error.status} {error.reason}.") from None
+    return labels.get("app.kubernetes.io/managed-by") or labels.get("heritage") or "unknown"

@@ -1,0 +1,203 @@
+# Copyright (c) the mlserving.triton authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Watching a rollout through the API server until it is complete or cannot become so. PRIVATE to the collection."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+
+from ansible_collections.mlserving.triton.plugins.module_utils import _cluster, _kube, _pods, _rollout, _triton_log
+
+try:
+    import kubernetes.client
+    import kubernetes.watch
+    from urllib3.exceptions import HTTPError
+except ImportError:
+    # The modules report it through _cluster.from_module before anything here is called.
+    kubernetes = None
+
+#: Seconds after which the state is looked at again although nothing was heard.
+LOOK_AGAIN = 5
+#: Seconds between two looks at least, so that a burst of events is one look.
+BURST = 0.2
+#: How many lines of a log are searched for signatures, and of how many pods the events are read.
+LOG_TAIL = 1000
+EVENT_PODS = 5
+
+
+class RolloutError(Exception):
+    """The rollout failed. ``cause``: machine word, ``pods``: rows of _pods.row, ``log``: list of redacted lines."""
+
+    def __init__(self, text: str, cause: str, pods: list, log: list):
+        super().__init__(text)
+        self.cause, self.pods, self.log = cause, pods, log
+
+
+@dataclasses.dataclass
+class _State:
+    """One look at the cluster."""
+
+    deployment: dict
+    replicaset: dict | None
+    pods: list
+    events: list
+    version: str
+
+    def rows(self) -> list[dict]:
+        return [_pods.row(pod) for pod in self.pods]
+
+
+class Rollout:
+    """One Deployment's rollout."""
+
+    def __init__(self, api, namespace: str, name: str, log_lines: int):
+        self._core, self._apps = kubernetes.client.CoreV1Api(api), kubernetes.client.AppsV1Api(api)
+        self._namespace, self._name = namespace, name
+        self._log_lines = log_lines
+        self._since: dict = {}
+        self._where = f"deployment {name} in namespace {namespace}"
+
+    def wait(self, timeout: float) -> dict:
+        """Return replicas, revision, seconds and pods once the rollout is complete.
+
+        :param timeout: seconds
+        :raises RolloutError: it failed, or the time is up
+        :raises _kube.RequestError: the cluster refused a request
+        """
+        started, state, trouble = time.monotonic(), None, None
+        while True:
+            try:
+                state, trouble = self._look(), None
+                if _rollout.is_complete(state.deployment):
+                    return {
+                        "replicas": _rollout.wanted_replicas(state.deployment),
+                        "revision": _rollout.revision_of(state.deployment),
+                        "seconds": round(time.monotonic() - started, 1),
+                        "pods": state.rows(),
+                    }
+                self._raise_if_failed(state)
+            except _kube.RequestError as error:
+                if not error.transient:
+                    raise
+                trouble = error
+            left = timeout - (time.monotonic() - started)
+            if left <= 0:
+                raise self._timeout_error(timeout, state, trouble)
+            self._pause(None if trouble else state, min(left, LOOK_AGAIN))
+
+    def _look(self) -> _State:
+        what = f"reading {self._where}"
+        deployment = _kube.call(what, self._apps.read_namespaced_deployment, self._name, self._namespace)
+        labels = deployment["spec"]["selector"].get("matchLabels") or {}
+        selector = ",".join(f"{key}={value}" for key, value in labels.items())
+        replicasets = _kube.call(what, self._apps.list_namespaced_replica_set, self._namespace, label_selector=selector)["items"]
+        replicaset = _rollout.newest(deployment, replicasets)
+        listed = _kube.call(what, self._core.list_namespaced_pod, self._namespace, label_selector=selector)
+        pods = _rollout.pods_of(replicaset, listed["items"])
+        return _State(deployment, replicaset, pods, self._events(pods), listed["metadata"]["resourceVersion"])
+
+    def _events(self, pods: list[dict]) -> list[dict]:
+        """Return the events of the first pods that are not ready, the oldest first."""
+        events = []
+        for pod in [pod for pod in pods if not _pods.is_ready(pod)][:EVENT_PODS]:
+            what = f"reading the events of pod {pod['metadata']['name']}"
+            fields = f"involvedObject.uid={pod['metadata']['uid']}"
+            events += _kube.call(what, self._core.list_namespaced_event, self._namespace, field_selector=fields)["items"]
+        return sorted(events, key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or event["metadata"].get("creationTimestamp") or "")
+
+    def _raise_if_failed(self, state: _State) -> None:
+        found = _rollout.findings(state.deployment, state.replicaset, state.pods, state.events)
+        now = time.monotonic()
+        # Our own clock: the cluster's may differ.
+        keys = {(finding.subject, finding.cause): finding for finding in found}
+        self._since = {key: self._since.get(key, now) for key in keys}
+        for finding in found:
+            if now - self._since[finding.subject, finding.cause] < finding.patience:
+                continue
+            log, note = self._log(finding) if finding.container else ("", "")
+            known = _triton_log.explain(log)
+            if finding.log_decides and not (known and (known.certain or finding.attempts >= 2)):
+                continue
+            if finding.cause == "probe":
+                known = known or _triton_log.explain_silence(log)
+            raise self._error(state, finding, known, log, note)
+
+    def _error(self, state, finding, known, log, note) -> RolloutError:
+        cause, why, todo = finding.cause, finding.why, finding.todo
+        if known and finding.cause in ("crash", "probe"):
+            cause, why, todo = known.cause, f"{finding.why}: {known.why}", known.todo
+        lines = _triton_log.relevant(log, self._log_lines)
+        text = [f"The rollout of {self._where} failed: {finding.subject}: {why}", f"What to do: {todo}"]
+        if note:
+            text.append(note)
+        if lines:
+            text.append(f"Last relevant lines of the log of container {finding.container}:")
+            text += [f"  {line}" for line in lines]
+        if finding.cause == "progress_deadline":
+            text += _rollout.last_seen(state.deployment, state.replicaset, state.pods, state.events)
+        return RolloutError(_triton_log.redact("\n".join(text)), cause, state.rows(), lines)
+
+    def _timeout_error(self, timeout: float, state: _State | None, trouble) -> RolloutError:
+        text = [f"The rollout of {self._where} was not complete after {timeout:g} s. Seen last:"]
+        if trouble:
+            text.append(str(trouble))
+        lines = []
+        if state:
+            text += _rollout.last_seen(state.deployment, state.replicaset, state.pods, state.events)
+            lines = self._running_log(state, text)
+        text.append("What to do: if the models only need longer to load, raise the timeout; otherwise correct what is named above.")
+        return RolloutError(_triton_log.redact("\n".join(text)), "timeout", state.rows() if state else [], lines)
+
+    def _running_log(self, state: _State, text: list[str]) -> list[str]:
+        """Add to ``text`` what the first pod that runs but is not ready says; return the lines of its log."""
+        for pod in state.pods:
+            status = next((entry for entry in _pods.statuses(pod) if "running" in (entry.get("state") or {}) and not entry.get("ready")), None)
+            if status:
+                subject = f"pod {pod['metadata']['name']}"
+                log, note = self._log(_rollout.Finding("timeout", subject, "", "", container=status["name"]))
+                known = _triton_log.explain(log) or _triton_log.explain_silence(log)
+                lines = _triton_log.relevant(log, self._log_lines)
+                text += [f"{subject}: {known.why}. {known.todo}"] if known else []
+                text += [note] if note else []
+                text += [f"Last relevant lines of the log of {subject}:", *(f"  {line}" for line in lines)] if lines else []
+                return lines
+        return []
+
+    def _log(self, finding: _rollout.Finding) -> tuple[str, str]:
+        """Return (log of the container's last run that ended, a note if it cannot be read)."""
+        pod = finding.subject.removeprefix("pod ")
+        what = f"reading the log of container {finding.container} of {finding.subject}"
+        arguments = {"container": finding.container, "tail_lines": LOG_TAIL}
+        try:
+            return _kube.call(what, self._core.read_namespaced_pod_log, pod, self._namespace, previous=finding.running, **arguments), ""
+        except _kube.RequestError as error:
+            # The kubelet answers 400 for a container that has just been replaced or removed.
+            return "", f"{error}"
+
+    def _pause(self, state: _State | None, seconds: float) -> None:
+        """Wait until something changes, at most that many seconds."""
+        time.sleep(min(BURST, seconds))
+        if state is None:
+            time.sleep(min(1, seconds))
+            return
+        wanted = _rollout.wanted_replicas(state.deployment)
+        if len(state.pods) == wanted and all(_pods.is_ready(pod) for pod in state.pods):
+            # Nothing is expected of the pods any more, but of the Deployment's status.
+            function, only = self._apps.list_namespaced_deployment, {"field_selector": f"metadata.name={self._name}"}
+            version = state.deployment["metadata"]["resourceVersion"]
+        else:
+            labels = state.deployment["spec"]["selector"].get("matchLabels") or {}
+            function, only = self._core.list_namespaced_pod, {"label_selector": ",".join(f"{key}={value}" for key, value in labels.items())}
+            version = state.version
+        watch = kubernetes.watch.Watch()
+        limits = {"timeout_seconds": max(1, round(seconds)), "_request_timeout": (_cluster.REQUEST_TIMEOUT[0], seconds + 2)}
+        try:
+            for _event in watch.stream(function, self._namespace, resource_version=version, deserialize=False, **limits, **only):
+                watch.stop()
+        except (kubernetes.client.ApiException, HTTPError) as error:
+            trouble = _kube.explain(f"watching {self._where}", error)
+            if not trouble.transient:
+                raise trouble from None
+            time.sleep(BURST)

@@ -1,0 +1,321 @@
+# Copyright (c) the mlserving.triton authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""AWS credentials for Triton's S3 access: what is wrong with them, and the Secret that holds them.
+
+PRIVATE to the collection. No message of this file ever holds a value, only the name of the option that it came from.
+Requests are sent as plain JSON: the client's own models quote rejected values in their errors.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import dataclasses
+import hashlib
+import json
+import re
+from urllib.parse import quote
+
+from ansible_collections.mlserving.triton.plugins.module_utils._cluster import REQUEST_TIMEOUT
+
+#: Option of the module -> key in the Secret, which is the environment variable that Triton reads.
+KEYS = {
+    "region": "AWS_DEFAULT_REGION",
+    "access_key_id": "AWS_ACCESS_KEY_ID",
+    "secret_access_key": "AWS_SECRET_ACCESS_KEY",
+    "session_token": "AWS_SESSION_TOKEN",
+}
+#: What the public chart's values.yaml and README hold where the real value belongs.
+PLACEHOLDERS = frozenset(
+    ("AWS_REGION", "AWS_SECRET_KEY_ID", "AWS_SECRET_ACCESS_KEY", "REGION", "SECRECT_KEY_ID", "SECRET_KEY_ID", "SECRET_ACCESS_KEY")
+)
+MANAGED_BY = "app.kubernetes.io/managed-by"
+INSTANCE = "app.kubernetes.io/instance"
+COMPONENT = "app.kubernetes.io/component"
+OWNER = "mlserving.triton"
+
+AWS_KEY_ID = re.compile(r"(AKIA|ASIA)[A-Z0-9]{12,124}")
+AWS_REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
+KEY_ID = re.compile(r"\w{3,128}", re.ASCII)
+REGION = re.compile(r"[\w-]+", re.ASCII)
+
+
+class SecretError(Exception):
+    """The credentials cannot be right, or the Secret cannot be written. The text says what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a run did, or would do. ``before`` and ``after`` are fit to be shown."""
+
+    changed: bool
+    before: dict
+    after: dict
+    warnings: tuple = ()
+
+
+def credentials(options: dict, encoding: str = "plain", strip: bool = False) -> dict:
+    """Return {option: plain text} of the options in KEYS that are given, checked.
+
+    :param options: may hold every key of KEYS; None means not given
+    :param encoding: ``plain`` or ``base64``; with the latter every given value is decoded once
+    :param strip: remove white space around each value, before and after decoding
+    :raises SecretError: a value cannot be right
+    """
+    values = {}
+    for option in KEYS:
+        if options.get(option) is None:
+            continue
+        value = options[option].strip() if strip else options[option]
+        check_text(option, value)
+        if encoding == "base64":
+            value = decode(option, value)
+            value = value.strip() if strip else value
+        check(option, value, encoding)
+        values[option] = value
+    check_pair(values)
+    return values
+
+
+def decode(option: str, value: str) -> str:
+    """Return the text that ``value`` encodes.
+
+    :raises SecretError: it is not base64 of text
+    """
+    hint = "Encode it on one line with: printf %s VALUE | base64 -w0; or give it plain with encoding: plain."
+    try:
+        return base64.b64decode(value, validate=True).decode("utf-8")
+    except (binascii.Error, ValueError):
+        # The cause quotes the value.
+        raise SecretError(f"{option} is not the base64 of a text, though encoding is base64. {hint}") from None
+
+
+def check_text(option: str, value: str) -> None:
+    """Look for what is wrong with a text whether it is plain or still encoded.
+
+    :raises SecretError: it cannot be right
+    """
+    if not value:
+        raise SecretError(f"{option} is empty. Give the real value.")
+    if value != value.strip():
+        raise SecretError(
+            f"{option} has white space or a line break at its {'start' if value[0].isspace() else 'end'}, as left by echo without -n. "
+            "Remove it, or set strip: true."
+        )
+    if any(ord(character) < 32 or ord(character) == 127 for character in value):
+        raise SecretError(f"{option} holds control characters, such as a line break in its middle. Give it as one line of text.")
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+        raise SecretError(f"{option} has quotes around it that are part of the value. Remove them.")
+    if value in PLACEHOLDERS:
+        raise SecretError(f"{option} is the placeholder text of the public chart. Give the real value.")
+
+
+def check(option: str, value: str, encoding: str = "plain") -> None:
+    """Look at one plain value by itself; ``encoding`` is how it was given.
+
+    :raises SecretError: it cannot be right
+    """
+    check_text(option, value)
+    if looks_encoded(option, value):
+        if encoding == "base64":
+            raise SecretError(f"{option} is encoded twice: after one decoding it is still base64. Encode it once.")
+        raise SecretError(f"{option} is base64, though encoding is plain. Give it plain, or set encoding: base64.")
+    if option == "region" and not REGION.fullmatch(value):
+        raise SecretError("region has other characters than letters, digits, '-' and '_'. Give one such as us-east-1.")
+
+
+def check_pair(values: dict) -> None:
+    """Look at the key id and the key together; either may be missing.
+
+    :raises SecretError: they are swapped, or the id cannot be one
+    """
+    if AWS_KEY_ID.fullmatch(values.get("secret_access_key", "")):
+        raise SecretError(
+            "secret_access_key looks like an access key id (AKIA... or ASIA...): access_key_id and secret_access_key seem to be swapped. "
+            "Give the id as access_key_id and the 40 characters of the key as secret_access_key."
+        )
+    if not KEY_ID.fullmatch(values.get("access_key_id", "none")):
+        raise SecretError("access_key_id cannot be one: it must be 3 to 128 letters, digits and '_'. Check that it is not another value.")
+
+
+def looks_encoded(option: str, value: str) -> bool:
+    """Return whether a plain value is the base64 of something that would itself be such a value."""
+    try:
+        text = base64.b64decode(value, validate=True).decode("ascii").strip()
+    except (binascii.Error, ValueError):
+        return False
+    if option == "region":
+        return bool(AWS_REGION.fullmatch(text))
+    if option == "session_token":
+        # Some stores' tokens are base64 of a document: only one that encodes a token again is wrong.
+        return bool(re.fullmatch(r"[A-Za-z0-9+/=._-]{12,}", text))
+    # By chance, 12 random bytes are all printable once in 100,000 values.
+    return len(text) >= 12 and text.isprintable()
+
+
+def digest(data: dict) -> str:
+    """Return the first 10 hex digits of the SHA-256 over {key: plain text}: too few to find a value from."""
+    canonical = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode("utf-8")).hexdigest()[:10]
+
+
+def manifest(values: dict, namespace: str, release: str, name: str | None = None, labels: dict | None = None) -> dict:
+    """Return the Secret for {option: plain text}: immutable and named by its content, or mutable with a fixed ``name``."""
+    data = {KEYS[option]: value for option, value in values.items()}
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": name or f"{release}-aws-{digest(data)}",
+            "namespace": namespace,
+            "labels": {**{key: str(value) for key, value in (labels or {}).items()}, MANAGED_BY: OWNER, INSTANCE: release, COMPONENT: "credentials"},
+        },
+        "type": "Opaque",
+        "data": {key: base64.b64encode(value.encode("utf-8")).decode("ascii") for key, value in data.items()},
+    }
+    if not name:
+        secret["immutable"] = True
+    return secret
+
+
+def public(secret: dict | None) -> dict:
+    """Return what may be shown of a Secret: name, keys and digest; nothing of none."""
+    if not secret:
+        return {}
+    data = secret.get("data") or {}
+    # Another program's Secret may hold bytes that are no text.
+    plain = {key: base64.b64decode(value).decode("utf-8", "backslashreplace") for key, value in data.items()}
+    return {"name": secret["metadata"]["name"], "data_keys": sorted(data), "digest": digest(plain)}
+
+
+class Secrets:
+    """The Secrets of one namespace.
+
+    :raises SecretError: from every method, when the API server refuses or does not answer
+    """
+
+    def __init__(self, api, namespace: str, server: str):
+        self._api, self._namespace, self._server = api, namespace, server
+        self._path = f"/api/v1/namespaces/{quote(namespace, safe='')}/secrets"
+
+    def _of(self, name: str) -> str:
+        return f"{self._path}/{quote(name, safe='')}"
+
+    def find(self, name: str) -> dict | None:
+        return self._request("GET", self._of(name), missing=None)
+
+    def of_release(self, release: str) -> list[dict]:
+        selector = f"{MANAGED_BY}={OWNER},{INSTANCE}={release},{COMPONENT}=credentials"
+        return self._request("GET", self._path, [("labelSelector", selector)])["items"]
+
+    def create(self, secret: dict, dry_run: bool) -> None:
+        """Write a new Secret. In a dry run a namespace that is still to be created is no error."""
+        missing = SecretError(f"the namespace {self._namespace} does not exist on {self._server}. Create it first, then run again.")
+        answer = self._request("POST", self._path, _dry(dry_run), secret, missing=missing)
+        if answer is missing and not dry_run:
+            raise missing
+
+    def replace(self, secret: dict, dry_run: bool) -> None:
+        self._request("PUT", self._of(secret['metadata']['name']), _dry(dry_run), secret)
+
+    def delete(self, name: str, dry_run: bool) -> None:
+        self._request("DELETE", self._of(name), _dry(dry_run), missing=None)
+
+    _RAISE = object()
+
+    def _request(self, method: str, path: str, query: list | None = None, body: dict | None = None, missing=_RAISE):
+        """Return the decoded answer; ``missing`` is returned for 404 if given."""
+        from kubernetes.client import ApiException
+        from urllib3.exceptions import HTTPError
+
+        headers = {"Accept": "application/json", "Content-Type": "application/json"}
+        try:
+            request = self._api.param_serialize(
+                method, path, query_params=query or [], header_params=headers, body=body, auth_settings=["BearerToken"]
+            )
+            response = self._api.call_api(*request, _request_timeout=REQUEST_TIMEOUT)
+            content = response.read()
+        except (HTTPError, ApiException) as error:
+            reason = getattr(error, "reason", None)
+            kind = type(reason if isinstance(reason, Exception) else error).__name__
+            raise SecretError(
+                f"the API server {self._server} does not answer ({kind}). Check that it runs and that this machine reaches it."
+            ) from None
+        if response.status == 404 and missing is not self._RAISE:
+            return missing
+        if response.status >= 300:
+            raise SecretError(_refusal(method, path, self._server, response.status, content))
+        return json.loads(content)
+
+
+def _dry(dry_run: bool) -> list:
+    return [("dryRun", "All")] if dry_run else []
+
+
+def _refusal(method: str, path: str, server: str, status: int, content: bytes) -> str:
+    verb = {"GET": "read", "POST": "create", "PUT": "update", "DELETE": "delete"}[method]
+    try:
+        said = " ".join(str(json.loads(content)["message"]).split())
+    except (ValueError, KeyError, TypeError):
+        said = "no reason given"
+    hint = {
+        401: "Check the credentials in the kubeconfig.",
+        403: "Ask for the right to get, list, create, update and delete secrets in that namespace.",
+        409: "Something else changed it at the same time: run again.",
+    }.get(status, "")
+    return f"the API server {server} refused to {verb} {path} ({status}): {said}. {hint}".rstrip()
+
+
+def ensure_present(secrets: Secrets, desired: dict, dry_run: bool) -> Outcome:
+    """Create or update the Secret ``desired`` (see manifest).
+
+    :raises SecretError: one of that name exists and is not ours to write
+    """
+    current = secrets.find(desired["metadata"]["name"])
+    if current is None:
+        secrets.create(desired, dry_run)
+        return Outcome(True, {}, public(desired))
+    _refuse_foreign(current, desired)
+    labels = current["metadata"]["labels"]
+    if {**labels, **desired["metadata"]["labels"]} == labels and all(
+        current.get(field) == desired.get(field) for field in ("data", "immutable")
+    ):
+        return Outcome(False, public(current), public(current))
+    # What others put into its metadata stays, and a write in between is refused by its resourceVersion.
+    metadata = {**current["metadata"], "labels": {**labels, **desired["metadata"]["labels"]}}
+    secrets.replace({**desired, "metadata": metadata}, dry_run)
+    return Outcome(True, public(current), public(desired))
+
+
+def _refuse_foreign(current: dict, desired: dict) -> None:
+    name = f"the Secret {desired['metadata']['name']} in the namespace {desired['metadata']['namespace']}"
+    labels = current["metadata"].get("labels") or {}
+    wanted = desired["metadata"]["labels"]
+    way_out = "Give another name, or remove that Secret yourself."
+    if labels.get(MANAGED_BY) != OWNER:
+        raise SecretError(f"{name} exists and does not carry the label {MANAGED_BY}={OWNER}, so it is not ours to change. {way_out}")
+    if labels.get(INSTANCE) != wanted[INSTANCE]:
+        raise SecretError(f"{name} belongs to the release {labels.get(INSTANCE)!r}, not to {wanted[INSTANCE]!r}. {way_out}")
+    if current.get("type") != desired["type"]:
+        raise SecretError(f"{name} is of type {current.get('type')}, which cannot be changed to {desired['type']}. {way_out}")
+    if current.get("immutable") and (not desired.get("immutable") or current.get("data") != desired["data"]):
+        raise SecretError(f"{name} is immutable, so its data cannot be changed in place. {way_out}")
+
+
+def ensure_absent(secrets: Secrets, release: str, name: str | None, dry_run: bool) -> Outcome:
+    """Delete the release's Secrets, or only the one named; ``before`` and ``after`` hold ``names``."""
+    warnings = []
+    if name:
+        found = [secret for secret in [secrets.find(name)] if secret]
+        for secret in found:
+            labels = secret["metadata"].get("labels") or {}
+            if labels.get(MANAGED_BY) != OWNER or labels.get(INSTANCE) != release:
+                warnings.append(f"the Secret {name} was left: its labels do not say that it belongs to the release {release} of {OWNER}.")
+        found = [] if warnings else found
+    else:
+        found = secrets.of_release(release)
+    names = sorted(secret["metadata"]["name"] for secret in found)
+    for each in names:
+        secrets.delete(each, dry_run)
+    return Outcome(bool(names), {"names": names}, {"names": []}, tuple(warnings))

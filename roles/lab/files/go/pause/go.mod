@@ -1,0 +1,3 @@
+module mlserving.triton/lab/pause
+
+go 1.25.0
