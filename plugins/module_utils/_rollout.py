@@ -261,10 +261,14 @@ def _crash(pod: dict, status: dict, events: list[dict]) -> list[Finding]:
         todo = "If it only needs more time to load its models, give the start-up probe more; otherwise look at the log."
         return [Finding("probe", why=why, todo=todo, **common)]
     code = ended.get("exitCode")
-    why = f"container {status['name']} ended with exit code {code} ({common['attempts']} times)"
+    why = f"container {status['name']} ended with exit code {code} ({_times(common['attempts'])})"
     todo = "The log below is all that is known: correct what it says."
     repeated = restarts >= 2 or (state.get("waiting") or {}).get("reason") == "CrashLoopBackOff"
     return [Finding("crash", why=why, todo=todo, log_decides=not repeated, **common)]
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _memory_limit(pod: dict, container: str) -> str:

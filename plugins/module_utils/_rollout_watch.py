@@ -156,7 +156,9 @@ class Rollout:
             status = next((entry for entry in _pods.statuses(pod) if "running" in (entry.get("state") or {}) and not entry.get("ready")), None)
             if status:
                 subject = f"pod {pod['metadata']['name']}"
-                log, note = self._log(_rollout.Finding("timeout", subject, "", "", container=status["name"]))
+                # A run that ended says more than one that has only begun.
+                ended = "terminated" in (status.get("lastState") or {})
+                log, note = self._log(_rollout.Finding("timeout", subject, "", "", container=status["name"], running=ended))
                 known = _triton_log.explain(log) or _triton_log.explain_silence(log)
                 lines = _triton_log.relevant(log, self._log_lines)
                 text += [f"{subject}: {known.why}. {known.todo}"] if known else []
@@ -194,7 +196,7 @@ class Rollout:
         watch = kubernetes.watch.Watch()
         limits = {"timeout_seconds": max(1, round(seconds)), "_request_timeout": (_cluster.REQUEST_TIMEOUT[0], seconds + 2)}
         try:
-            for _event in watch.stream(function, self._namespace, resource_version=version, deserialize=False, **limits, **only):
+            for _event in watch.stream(function, self._namespace, resource_version=version, **limits, **only):
                 watch.stop()
         except (kubernetes.client.ApiException, HTTPError) as error:
             trouble = _kube.explain(f"watching {self._where}", error)

@@ -40,13 +40,12 @@ REFUSED_BY_S3 = (
 
 #: The first that is found in the log explains it, so the more telling one stands first.
 SIGNATURES = (
-    # run, against a closed port and over TLS against a plain one: after about 50 s of silent attempts of the AWS SDK
+    # run, against a closed port and over TLS against a plain one: after about 50 s of silent attempts, so it is certain
     _sign(
         r"S3 filesystem client.*curlCode: 7\b",
         "s3_access",
         "no connection to the S3 endpoint of the model repository came about",
         "Check host, port and scheme in the repository path (s3://http://HOST:PORT/BUCKET/PATH; https only if the port speaks TLS), and that the endpoint runs.",
-        certain=False,
     ),
     # run, with a host that does not exist
     _sign(
@@ -54,7 +53,6 @@ SIGNATURES = (
         "s3_access",
         "the host name of the S3 endpoint cannot be resolved in the pod",
         "Check the host in the repository path; a Service in another namespace is NAME.NAMESPACE.svc.",
-        certain=False,
     ),
     # core src/filesystem/implementations/s3.h hands on curl's codes: 28 timeout; 35, 51, 58 and 60 TLS
     _sign(
@@ -217,7 +215,7 @@ def explain_silence(log: str) -> Explanation | None:
 
 def relevant(log: str, count: int) -> list[str]:
     """Return the last ``count`` lines that matter, redacted: errors first of all, without the tables of options."""
-    lines = [line.rstrip() for line in log.splitlines() if line.strip() and not re.match(r"[+|]|I\d{4} .*\] *$", line)]
-    telling = [line for line in lines if re.match(r"E\d{4} |error:|ERROR|.*(?:Traceback|Error:|failed|unable to|not found)", line, re.I)]
-    chosen = [line for line in telling if not NOISE.search(line)] or lines
+    lines = [line.rstrip() for line in log.splitlines() if line.strip() and not re.match(r"[+|]|I\d{4} .*\] *$", line) and not NOISE.search(line)]
+    # Indented lines belong to a text of several lines, such as the list of options after an unknown one.
+    chosen = [line for line in lines if re.match(r"E\d{4} |(?=\S).*(?:Traceback|error:|failed|unable to|not found|unrecognized)", line, re.I)] or lines
     return [redact(line) for line in chosen[-count:]] if count > 0 else []

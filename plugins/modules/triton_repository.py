@@ -157,7 +157,7 @@ bytes:
   description: Size of RV(uploaded) in bytes.
   returned: success
   type: int
-  sample: 1290
+  sample: 19
 bucket_created:
   description: Whether the bucket was created, or would be in check mode.
   returned: success

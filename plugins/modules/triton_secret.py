@@ -125,7 +125,7 @@ name:
   description: Name of the Secret, to be put into the pod template.
   returned: O(state=present)
   type: str
-  sample: demo-aws-09ff2b6f57
+  sample: demo-aws-654c379cda
 namespace:
   description: Namespace of the Secret.
   returned: success
@@ -141,13 +141,13 @@ digest:
   description: First 10 hex digits of the SHA-256 over the content.
   returned: O(state=present)
   type: str
-  sample: 09ff2b6f57
+  sample: 654c379cda
 names:
   description: Names of the Secrets that were deleted, or would be in check mode.
   returned: O(state=absent)
   type: list
   elements: str
-  sample: [demo-aws-09ff2b6f57]
+  sample: [demo-aws-654c379cda]
 """
 
 from ansible.module_utils.basic import AnsibleModule

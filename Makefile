@@ -1,0 +1,42 @@
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+SCENARIO ?= --all
+
+.PHONY: help demo lab lab-down test lint sanity unit packaging molecule bench
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+demo: lab ## from a bare machine to Triton with verified inference (15 minutes the first time, 1 later)
+	ansible-playbook playbooks/deploy.yml
+
+lab: .controller ## bring the lab up: a kind cluster with S3 and a load balancer
+	ansible-playbook playbooks/lab_up.yml
+
+lab-down: .controller ## take the lab down; what was built stays in the cache
+	ansible-playbook playbooks/lab_down.yml
+
+test: lint unit packaging molecule ## everything (30 minutes with warm caches)
+
+lint: .tools ## ansible-lint and ansible-test sanity
+	ansible-lint --offline --profile production
+	tools/sanity
+
+unit: .tools ## unit tests, without a cluster
+	pytest tests/unit --ansible-unit-inject-only -q
+
+packaging: .tools ## the collection resolves from a checkout, installed, and as an automation controller installs it
+	pytest tests/packaging --ansible-unit-inject-only -q
+
+molecule: .tools ## all Molecule scenarios, or one: make molecule SCENARIO=deploy
+	molecule test $(if $(filter --all,$(SCENARIO)),--all,--scenario-name $(SCENARIO))
+
+bench: .controller ## the figures in docs/figures.md
+	benchmarks/run
+
+.PHONY: .controller .tools
+.controller:
+	@tools/venv requirements-controller.txt
+.tools:
+	@tools/venv tests/requirements.txt
