@@ -24,10 +24,10 @@ lint: .tools ## ansible-lint and ansible-test sanity
 	tools/sanity
 
 unit: .tools ## unit tests, without a cluster
-	pytest tests/unit --ansible-unit-inject-only -q
+	PYTHONPATH=collections pytest tests/unit --ansible-unit-inject-only -q
 
 packaging: .tools ## the collection resolves from a checkout, installed, and as an automation controller installs it
-	pytest tests/packaging --ansible-unit-inject-only -q
+	PYTHONPATH=collections pytest tests/packaging --ansible-unit-inject-only -q
 
 molecule: .tools ## all Molecule scenarios, or one: make molecule SCENARIO=deploy
 	molecule test $(if $(filter --all,$(SCENARIO)),--all,--scenario-name $(SCENARIO))

@@ -34,10 +34,30 @@ def call(what: str, function, *args, **kwargs):
     """
     kwargs.setdefault("_request_timeout", _cluster.REQUEST_TIMEOUT)
     try:
-        answer = function(*args, **kwargs)
+        # The library's own models cost a second to import, and refuse objects that lack a field they call required.
+        answer = function(*args, _preload_content=False, **kwargs)
+        content = answer.data.decode("utf-8", "replace")
     except (kubernetes.client.ApiException, HTTPError) as error:
         raise explain(what, error) from None
-    return kubernetes.client.ApiClient().sanitize_for_serialization(answer)
+    return json.loads(content) if "json" in answer.headers.get("Content-Type", "") else content
+
+
+def wait_for_event(what: str, function, *args, seconds: float, **kwargs) -> None:
+    """Return at the first event of a watch, whatever it is, or after that many seconds.
+
+    :param function: a list method of the client library
+    :raises RequestError: the watch failed
+    """
+    limits = {"timeout_seconds": max(1, round(seconds)), "_request_timeout": (_cluster.REQUEST_TIMEOUT[0], seconds + 2)}
+    try:
+        # kubernetes.watch parses every event into the library's models; here any byte tells that something changed.
+        answer = function(*args, watch=True, _preload_content=False, **limits, **kwargs)
+        try:
+            next(answer.stream(amt=None), None)
+        finally:
+            answer.close()
+    except (kubernetes.client.ApiException, HTTPError) as error:
+        raise explain(what, error) from None
 
 
 def explain(what: str, error: Exception) -> RequestError:
@@ -51,6 +71,7 @@ def explain(what: str, error: Exception) -> RequestError:
         reason = str(error.reason)
     advice = {
         401: " Check the credentials in the kubeconfig.",
+        404: " Check the name and the namespace.",
         403: " Give this account that right, or use another one.",
     }.get(error.status, "")
     return RequestError(f"{what}: {reason} ({error.status}).{advice}", error.status or 0)

@@ -5,14 +5,10 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 from ansible_collections.mlserving.triton.plugins.module_utils import _cluster
-
-try:
-    from kubernetes import client
-except ImportError:
-    client = None  # _cluster.from_module has ended the module with the pip line
 
 #: Kinds that the cluster itself writes all the time or derives from other objects.
 DERIVED = frozenset(("Event", "Lease", "Endpoints", "EndpointSlice", "PodMetrics", "NodeMetrics", "ControllerRevision", "IPAddress", "ServiceBGPStatus", "ServiceL2Status"))
@@ -21,7 +17,7 @@ GIVEN = frozenset((("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "defaul
 PARALLEL = 16
 
 
-def everything(api: "client.ApiClient", namespace: str | None) -> list[dict]:
+def everything(api: "kubernetes.client.ApiClient", namespace: str | None) -> list[dict]:
     """Return the objects as apiVersion, kind, namespace (None outside one), name, labels and owned (has an owner), sorted.
 
     Derived objects and those that every namespace is given are left out.
@@ -40,7 +36,7 @@ def is_given(entry: dict) -> bool:
     return (entry["kind"], entry["name"]) in GIVEN
 
 
-def _kinds(api: "client.ApiClient", namespaced_only: bool) -> list[tuple[str, str, dict]]:
+def _kinds(api: "kubernetes.client.ApiClient", namespaced_only: bool) -> list[tuple[str, str, dict]]:
     """Return (URL prefix, apiVersion, resource) of each kind that can be listed and deleted, in its preferred version."""
     versions = [("/api/v1", "v1")]
     versions += [(f"/apis/{group['preferredVersion']['groupVersion']}", group["preferredVersion"]["groupVersion"]) for group in _get(api, "/apis")["groups"]]
@@ -53,7 +49,7 @@ def _kinds(api: "client.ApiClient", namespaced_only: bool) -> list[tuple[str, st
     return kinds
 
 
-def _objects(api: "client.ApiClient", kind: tuple[str, str, dict], namespace: str | None) -> list[dict]:
+def _objects(api: "kubernetes.client.ApiClient", kind: tuple[str, str, dict], namespace: str | None) -> list[dict]:
     prefix, version, resource = kind
     path = f"{prefix}/namespaces/{namespace}/{resource['name']}" if namespace else f"{prefix}/{resource['name']}"
     # Only the metadata: the content of a Secret never leaves the API server.
@@ -74,13 +70,13 @@ def _objects(api: "client.ApiClient", kind: tuple[str, str, dict], namespace: st
     return objects
 
 
-def _get(api: "client.ApiClient", path: str, absent_is_empty: bool = False, accept: str = "application/json") -> dict | None:
-    try:
-        return api.call_api(
-            path, "GET", header_params={"Accept": accept}, response_type="object", auth_settings=["BearerToken"], _return_http_data_only=True, _request_timeout=_cluster.REQUEST_TIMEOUT
-        )
-    except client.ApiException as error:
-        # 403 and 405: a kind that may not be listed here; 404 and 503: an API whose server is gone.
-        if absent_is_empty and error.status in (403, 404, 405, 503):
-            return None
-        raise _cluster.ClusterError(f"the cluster refused GET {path}: {error.status} {error.reason}.") from None
+def _get(api: "kubernetes.client.ApiClient", path: str, absent_is_empty: bool = False, accept: str = "application/json") -> dict | None:
+    request = api.param_serialize("GET", path, header_params={"Accept": accept}, auth_settings=["BearerToken"])
+    response = api.call_api(*request, _request_timeout=_cluster.REQUEST_TIMEOUT)
+    content = response.read()
+    if response.status < 300:
+        return json.loads(content)
+    # 403 and 405: a kind that may not be listed here; 404 and 503: an API whose server is gone.
+    if absent_is_empty and response.status in (403, 404, 405, 503):
+        return None
+    raise _cluster.ClusterError(f"the cluster refused GET {path}: {response.status} {response.reason}.")

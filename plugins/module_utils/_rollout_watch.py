@@ -8,12 +8,10 @@ from __future__ import annotations
 import dataclasses
 import time
 
-from ansible_collections.mlserving.triton.plugins.module_utils import _cluster, _kube, _pods, _rollout, _triton_log
+from ansible_collections.mlserving.triton.plugins.module_utils import _kube, _pods, _rollout, _triton_log
 
 try:
     import kubernetes.client
-    import kubernetes.watch
-    from urllib3.exceptions import HTTPError
 except ImportError:
     # The modules report it through _cluster.from_module before anything here is called.
     kubernetes = None
@@ -22,6 +20,10 @@ except ImportError:
 LOOK_AGAIN = 5
 #: Seconds between two looks at least, so that a burst of events is one look.
 BURST = 0.2
+#: Seconds between two attempts while the cluster does not answer.
+RETRY = 1
+#: Seconds that the cluster may fail to answer before its first answer.
+UNREACHED = 30
 #: How many lines of a log are searched for signatures, and of how many pods the events are read.
 LOG_TAIL = 1000
 EVENT_PODS = 5
@@ -79,7 +81,8 @@ class Rollout:
                     }
                 self._raise_if_failed(state)
             except _kube.RequestError as error:
-                if not error.transient:
+                # A cluster that was never reached is most likely named wrongly; one that answered before may come back.
+                if not error.transient or (state is None and time.monotonic() - started > UNREACHED):
                     raise
                 trouble = error
             left = timeout - (time.monotonic() - started)
@@ -143,6 +146,7 @@ class Rollout:
         text = [f"The rollout of {self._where} was not complete after {timeout:g} s. Seen last:"]
         if trouble:
             text.append(str(trouble))
+            text.append("Before that:")
         lines = []
         if state:
             text += _rollout.last_seen(state.deployment, state.replicaset, state.pods, state.events)
@@ -182,7 +186,7 @@ class Rollout:
         """Wait until something changes, at most that many seconds."""
         time.sleep(min(BURST, seconds))
         if state is None:
-            time.sleep(min(1, seconds))
+            time.sleep(min(RETRY, seconds))
             return
         wanted = _rollout.wanted_replicas(state.deployment)
         if len(state.pods) == wanted and all(_pods.is_ready(pod) for pod in state.pods):
@@ -193,13 +197,10 @@ class Rollout:
             labels = state.deployment["spec"]["selector"].get("matchLabels") or {}
             function, only = self._core.list_namespaced_pod, {"label_selector": ",".join(f"{key}={value}" for key, value in labels.items())}
             version = state.version
-        watch = kubernetes.watch.Watch()
-        limits = {"timeout_seconds": max(1, round(seconds)), "_request_timeout": (_cluster.REQUEST_TIMEOUT[0], seconds + 2)}
         try:
-            for _event in watch.stream(function, self._namespace, resource_version=version, **limits, **only):
-                watch.stop()
-        except (kubernetes.client.ApiException, HTTPError) as error:
-            trouble = _kube.explain(f"watching {self._where}", error)
-            if not trouble.transient:
-                raise trouble from None
-            time.sleep(BURST)
+            _kube.wait_for_event(f"watching {self._where}", function, self._namespace, seconds=seconds, resource_version=version, **only)
+        except _kube.RequestError as error:
+            # The next look tells what is the matter, if anything still is; a version that has expired is nothing.
+            if not error.transient:
+                raise
+            time.sleep(min(BURST, seconds))

@@ -114,27 +114,27 @@ def verify(target: Target, cases: list, deadline: float) -> dict:
     if target.obstacle:
         report["problems"].append(f"the pod cannot be asked: {target.obstacle}")
         return report
-    started = time.monotonic()
+    started, earlier = time.monotonic(), None
     while True:
         report = _verify.new_report(target.name, target.kind, target.node)
         transient = [_ask(report, protocol, opener, cases, deadline) for protocol, opener in target.openers.items()]
         # A wrong answer stays wrong: only what may pass by itself is tried again.
-        again = report["problems"] and all(transient) and target.patient
-        if not again:
+        if not (report["problems"] and all(transient) and target.patient):
             report["problems"] += [target.fault] if target.fault else []
             return report
         if time.monotonic() + PAUSE >= deadline:
+            if earlier and time.monotonic() >= deadline:
+                # The time ran out in the middle of this attempt, so the one before it tells more.
+                report = earlier
             report["problems"].append(f"this was seen last, after {time.monotonic() - started:.0f} s of asking")
             return report
+        earlier = report
         time.sleep(PAUSE)
 
 
 def _ask(report: dict, protocol: str, opener, cases: list, deadline: float) -> bool:
     """Add what the server says over one protocol to the report; return whether its problems, if any, may pass by themselves."""
     before = len(report["problems"])
-    if before and time.monotonic() >= deadline:
-        # The last attempt had no time for this protocol; what the others said is what was seen last.
-        return True
     tunnel = opener()
     try:
         with tunnel as address, _triton_client.CLIENTS[protocol](address, deadline) as client:

@@ -1,0 +1,76 @@
+"""The collection's names resolve in the three ways in which people get it.
+
+Each test runs a playbook without any cluster: the answer that no cluster is named comes out of the collection's own module,
+called by its own role, so playbook, role, module and module_utils were all found.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+UNNAMED = {"PATH": os.environ["PATH"], "HOME": "", "LANG": "C.UTF-8"}
+
+
+def run(*command, cwd, **environment):
+    return subprocess.run(command, cwd=cwd, env=UNNAMED | environment, capture_output=True, text=True, check=False)
+
+
+def expect_no_cluster(done):
+    assert "no cluster is named" in re.sub(r"\s+", " ", done.stdout + done.stderr), done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """The files that a clone has, committed or not yet."""
+    target = tmp_path_factory.mktemp("clone") / "any-name"
+    listed = run("git", "ls-files", "-co", "--exclude-standard", cwd=ROOT).stdout
+    target.mkdir()
+    subprocess.run(["tar", "-cf", str(target) + ".tar", "-T", "-"], cwd=ROOT, input=listed, text=True, check=True)
+    subprocess.run(["tar", "-xf", str(target) + ".tar"], cwd=target, check=True)
+    return target
+
+
+@pytest.fixture(scope="module")
+def installed(checkout, tmp_path_factory):
+    """A folder of collections that the built artifact was installed in."""
+    target = tmp_path_factory.mktemp("installed")
+    built = run("ansible-galaxy", "collection", "build", "--output-path", str(target), cwd=checkout, HOME=str(target))
+    assert built.returncode == 0, built.stderr
+    artifact = str(next(target.glob("*.tar.gz")))
+    done = run("ansible-galaxy", "collection", "install", "--no-deps", "-p", str(target / "collections"), artifact, cwd=target, HOME=str(target))
+    assert done.returncode == 0, done.stderr
+    return target / "collections"
+
+
+def test_from_a_plain_checkout_by_path(checkout, tmp_path):
+    expect_no_cluster(run("ansible-playbook", "playbooks/deploy.yml", "-i", "localhost,", cwd=checkout, HOME=str(tmp_path)))
+
+
+def test_from_a_plain_checkout_by_name(checkout, tmp_path):
+    expect_no_cluster(run("ansible-playbook", "mlserving.triton.deploy", "-i", "localhost,", cwd=checkout, HOME=str(tmp_path)))
+
+
+def test_installed(installed, tmp_path):
+    done = run("ansible-playbook", "mlserving.triton.deploy", "-i", "localhost,", cwd=tmp_path, HOME=str(tmp_path), ANSIBLE_COLLECTIONS_PATH=str(installed))
+    expect_no_cluster(done)
+
+
+def test_as_an_automation_controller_installs_it(checkout, tmp_path):
+    requirements = tmp_path / "requirements_collections"
+    done = run("ansible-galaxy", "collection", "install", "-r", "collections/requirements.yml", "-p", str(requirements), cwd=checkout, HOME=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert (requirements / "ansible_collections/mlserving/triton/plugins/modules/triton_verify.py").exists()
+    done = run("ansible-playbook", "playbooks/deploy.yml", "-i", "localhost,", cwd=checkout, HOME=str(tmp_path), ANSIBLE_COLLECTIONS_PATH=str(requirements))
+    expect_no_cluster(done)
+
+
+def test_the_artifact_holds_nothing_that_was_generated(installed):
+    content = {path.name for path in (installed / "ansible_collections/mlserving/triton").iterdir()}
+    assert not content & {".lab", ".venv", ".git", ".cache", "collections", ".ci", "build"}
+    assert {"plugins", "roles", "playbooks", "README.md", "LICENSE", "MANIFEST.json"} <= content

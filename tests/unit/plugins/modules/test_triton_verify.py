@@ -1,0 +1,170 @@
+# Copyright (c) the mlserving.triton authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module against a Triton and an API server in this process; the pods' ports are reached without a tunnel here."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import json
+import threading
+
+import pytest
+
+from ansible_collections.mlserving.triton.plugins.module_utils import _cluster, _tunnel, _verify_target
+from ansible_collections.mlserving.triton.plugins.modules import triton_verify
+from ansible_collections.mlserving.triton.tests.unit.plugins.fake_triton import FakeTriton
+
+CASE = {
+    "model": "simple",
+    "inputs": [
+        {"name": "INPUT0", "datatype": "INT32", "shape": [4], "data": [0, 1, 2, 3]},
+        {"name": "INPUT1", "datatype": "INT32", "shape": [4], "data": [1]},
+    ],
+    "outputs": [{"name": "OUTPUT0", "data": [1, 2, 3, 4]}, {"name": "OUTPUT1"}],
+}
+
+
+def pod(name, ready=True, phase="Running", **metadata):
+    return {
+        "metadata": {"name": name, "namespace": "triton", **metadata},
+        "spec": {"nodeName": "node-1", "containers": [{"name": "t", "ports": [{"name": "grpc", "containerPort": 9001}]}]},
+        "status": {"phase": phase, "conditions": [{"type": "Ready", "status": str(ready)}]},
+    }
+
+
+@pytest.fixture
+def triton():
+    with FakeTriton() as server:
+        yield server
+
+
+@pytest.fixture
+def cluster(monkeypatch, triton):
+    """Give the module a cluster with ``pods``; returns the requested paths and tunnels."""
+    for name in (*_cluster.ENVIRONMENT.values(), "KUBECONFIG"):
+        monkeypatch.delenv(name, raising=False)
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def log_message(self, *args):
+            """Keep the test's output clean."""
+
+        def do_GET(self) -> None:
+            self.server.seen.append(self.path)
+            body = json.dumps({"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": self.server.pods}).encode()
+            if self.server.status != 200:
+                body = b'{"message": "pods is forbidden: User me cannot list"}'
+            self.send_response(self.server.status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    class Tunnel(contextlib.nullcontext):
+        problem = ""
+
+        def __init__(self, _api, namespace, name, port):
+            server.seen.append((namespace, name, port))
+            super().__init__(triton.grpc if port == 9001 else triton.http)
+
+    monkeypatch.setattr(_tunnel, "Tunnel", Tunnel)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.pods, server.seen, server.status = [pod("a"), pod("b")], [], 200
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def run(cluster, run_module, monkeypatch):
+    monkeypatch.setattr(_verify_target, "PAUSE", 0.05)
+
+    def call(check=False, **options):
+        base = {"timeout": 5, "cases": [CASE]}
+        if "release" in options or "selector" in options:
+            base |= {"host": f"http://127.0.0.1:{cluster.server_port}", "namespace": "triton"}
+        return run_module(triton_verify, base | options, check)
+
+    return call
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_every_replica_and_the_address_answer(run, cluster, triton, check):
+    result = run(check, release="demo", replicas=2, url=triton.http, grpc_url=triton.grpc)
+    assert result["ok"] and not result["changed"] and result["problems"] == []
+    assert [(report["target"], report["node"], report["kind"]) for report in result["targets"]] == [
+        ("a", "node-1", "replica"),
+        ("b", "node-1", "replica"),
+        (triton.http, "", "url"),
+    ]
+    for report in result["targets"]:
+        assert report["version"] == "2.51.0" and report["live"] and report["ready"]
+        assert [(entry["protocol"], entry["ok"], entry["outputs"]) for entry in report["inferences"]] == [
+            ("http", True, "OUTPUT0[0:3]=1 2 3"),
+            ("grpc", True, "OUTPUT0[0:3]=1 2 3"),
+        ]
+    assert len(result["table"]) == 4 and "OUTPUT0[0:3]=1 2 3" in result["table"][1]
+    assert "labelSelector=release%3Ddemo" in cluster.seen[0]
+    assert {entry for entry in cluster.seen[1:]} == {("triton", name, port) for name in "ab" for port in (8000, 9001)}
+
+
+def test_a_wrong_answer_fails_with_the_difference(run, triton):
+    triton.off = 1
+    result = run(url=triton.http, protocols=["http"])
+    assert result["failed"] and not result["ok"]
+    assert f"{triton.http}: HTTP inference of simple: OUTPUT0[0] is 2, expected 1 (tolerance 0); 4 of 4 values differ" in result["msg"]
+    assert "FAILED 1/1" in result["table"][1]
+
+
+def test_a_server_that_comes_up_late_is_waited_for(run, triton):
+    triton.refusals = 3
+    assert run(url=triton.http, protocols=["http"])["ok"]
+
+
+def test_a_model_that_is_not_ready_is_named_with_its_reason_and_the_others_are_run(run, triton):
+    triton.index = [*triton.index, {"name": "bad", "version": "2", "state": "UNAVAILABLE", "reason": "Internal: out of memory"}]
+    triton.ready = False
+    result = run(url=triton.http, grpc_url=triton.grpc)
+    assert "the server says that it is not ready; model bad version 2 is UNAVAILABLE: Internal: out of memory" in result["msg"]
+    assert [entry["ok"] for entry in result["targets"][0]["inferences"]] == [True, True]
+    assert " 1/2 " in result["table"][1]
+
+
+def test_a_model_without_a_case_and_a_case_without_a_model(run, triton):
+    result = run(url=triton.http, protocols=["http"], cases=[])
+    assert result["ok"] and result["targets"][0]["models"][0]["note"] == "no case"
+    result = run(url=triton.http, protocols=["http"], cases=[{**CASE, "model": "other"}])
+    assert "model other is not in the repository index; it has: simple" in result["msg"]
+
+
+def test_a_port_that_never_answers_says_what_was_seen_last(run, triton):
+    result = run(url=triton.http, grpc_url="127.0.0.1:1", cases=[], timeout=1)
+    assert "GRPC: no answer (connection refused); this was seen last, after" in result["msg"]
+
+
+def test_replicas_are_counted(run, cluster):
+    cluster.pods = [pod("a"), pod("gone", deletionTimestamp="2026-11-23T15:00:00Z"), pod("evicted", False, "Failed"), pod("new", False, "Pending")]
+    result = run(release="demo", replicas=2)
+    assert [report["target"] for report in result["targets"]] == ["a", "new"]
+    assert "1 of 2 replicas are ready (labels release=demo, namespace triton)" in result["msg"]
+    assert "new: the pod cannot be asked: pod new on node node-1: Pending, not ready" in result["msg"]
+
+
+def test_a_pod_that_is_not_ready_is_a_failure_whatever_its_server_says(run, cluster):
+    cluster.pods = [pod("a", False)]
+    result = run(release="demo")
+    assert result["failed"] and result["problems"] == ["a: pod a on node node-1: Running, not ready"]
+
+
+def test_no_pod_at_all_is_a_failure(run, cluster):
+    cluster.pods = []
+    assert "no pod has the labels app=x in namespace triton" in run(selector="app=x")["msg"]
+
+
+def test_a_refused_request_and_a_wrong_case_are_told(run, cluster, triton):
+    cluster.status = 403
+    assert "listing the pods with the labels release=demo in namespace triton: pods is forbidden" in run(release="demo")["msg"]
+    wrong = {**CASE, "inputs": [{**CASE["inputs"][0], "shape": [5]}]}
+    assert "the case of model simple, input INPUT0: shape [5] holds 5 values, data has 4" in run(url=triton.http, cases=[wrong])["msg"]
+    assert "Give grpc_url" in run(url=triton.http, protocols=["grpc"])["msg"]
