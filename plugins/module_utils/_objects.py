@@ -42,7 +42,7 @@ def _kinds(api: "kubernetes.client.ApiClient", namespaced_only: bool) -> list[tu
     versions += [(f"/apis/{group['preferredVersion']['groupVersion']}", group["preferredVersion"]["groupVersion"]) for group in _get(api, "/apis")["groups"]]
     kinds = []
     for prefix, version in versions:
-        for resource in (_get(api, prefix, absent_is_empty=True) or {}).get("resources", []):
+        for resource in (_get(api, prefix, absent_is_empty=True) or {}).get("resources") or []:
             listable = {"list", "delete"} <= set(resource["verbs"])
             if listable and resource["kind"] not in DERIVED and (resource["namespaced"] or not namespaced_only):
                 kinds.append((prefix, version, resource))
@@ -55,7 +55,7 @@ def _objects(api: "kubernetes.client.ApiClient", kind: tuple[str, str, dict], na
     # Only the metadata: the content of a Secret never leaves the API server.
     content = _get(api, path, absent_is_empty=True, accept="application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io") or {}
     objects = []
-    for item in content.get("items", []):
+    for item in content.get("items") or []:
         metadata = item["metadata"]
         entry = {
             "apiVersion": version,
