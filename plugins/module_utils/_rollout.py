@@ -213,7 +213,10 @@ def _unschedulable(pod: dict, events: list[dict]) -> list[Finding]:
         return []
     message = scheduled.get("message") or ""
     for sign, todo in (
-        ("Insufficient nvidia.com/gpu", "No GPU is free: check that the device plugin runs, scale down, add a GPU node, or let the rollout replace pods in place (maxSurge 0)."),
+        (
+            "Insufficient nvidia.com/gpu",
+            "No GPU is free: check that the device plugin runs, scale down, add a GPU node, or let the rollout replace pods in place (maxSurge 0).",
+        ),
         ("Insufficient", "No node has that much left: request less, scale down, or add a node."),
         ("node affinity/selector", "No node has the labels that the pods ask for: label a node or correct the node selector."),
         ("taint", "The nodes are tainted: give the pods the matching toleration, or untaint a node."),
@@ -250,7 +253,7 @@ def _crash(pod: dict, status: dict, events: list[dict]) -> list[Finding]:
     }
     if ended.get("reason") == "OOMKilled":
         limit = _memory_limit(pod, status["name"])
-        why = f"container {status['name']} used more memory than its limit ({limit}) and was killed" if limit else f"container {status['name']} was killed: the node ran out of memory"
+        why = f"container {status['name']} was killed: " + (f"it used more memory than its limit ({limit})" if limit else "the node ran out of memory")
         return [Finding("out_of_memory", why=why, todo="Raise the memory limit, or serve fewer models or instances in a pod.", **common)]
     if ended.get("reason") in ("StartError", "ContainerCannotRun"):
         message = " ".join((ended.get("message") or "").split())
@@ -281,8 +284,8 @@ def _memory_limit(pod: dict, container: str) -> str:
 def last_seen(deployment: dict, replicaset: dict | None, pods: list[dict], events: list[dict]) -> list[str]:
     """Return in lines what was seen last: counts, conditions that are not as they should be, pods, latest warnings."""
     status = deployment.get("status", {})
-    counts = ", ".join(f"{status.get(key) or 0} {word}" for key, word in (("updatedReplicas", "updated"), ("availableReplicas", "available"), ("replicas", "in all")))
-    lines = [f"replicas: {wanted_replicas(deployment)} wanted, {counts}"]
+    counts = {"updated": "updatedReplicas", "available": "availableReplicas", "in all": "replicas"}
+    lines = [f"replicas: {wanted_replicas(deployment)} wanted, " + ", ".join(f"{status.get(key) or 0} {word}" for word, key in counts.items())]
     if replicaset is None:
         lines.append("the controller has made no ReplicaSet for the current specification yet; is the kube-controller-manager running?")
     for entry in status.get("conditions") or []:
@@ -290,5 +293,6 @@ def last_seen(deployment: dict, replicaset: dict | None, pods: list[dict], event
         if entry.get("status") != good:
             lines.append(f"condition {entry['type']}={entry['status']}: {entry.get('reason', '')}: {entry.get('message', '')}")
     lines += [_pods.words(_pods.row(pod)) for pod in pods if not _pods.is_ready(pod)]
-    warnings = [f"event {event.get('reason')} on {event['involvedObject'].get('name')}: {event.get('message')}" for event in events if event.get("type") == "Warning"]
-    return lines + list(dict.fromkeys(warnings))[-5:]
+    warnings = [event for event in events if event.get("type") == "Warning"]
+    told = [f"event {event.get('reason')} on {event['involvedObject'].get('name')}: {event.get('message')}" for event in warnings]
+    return lines + list(dict.fromkeys(told))[-5:]

@@ -16,9 +16,9 @@ import traceback
 from http.client import HTTPException
 
 try:
-    import numpy
     import tritonclient.grpc
     import tritonclient.http
+    from geventhttpclient.response import HTTPConnectionClosed
     from tritonclient.utils import InferenceServerException
 
     IMPORT_ERROR = None
@@ -56,6 +56,8 @@ def _translated():
         if status in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "502", "503", "504"):
             raise TritonError(f"no answer ({_short(text)})", connection=True) from None
         raise TritonError(f"the server refused: {text}" + (f" ({status})" if status else "")) from None
+    except HTTPConnectionClosed:
+        raise TritonError("no answer (connection closed)", connection=True) from None
     except ssl.SSLError as error:
         raise TritonError(f"TLS failed: {error.reason or error}") from None
     except (OSError, EOFError) as error:

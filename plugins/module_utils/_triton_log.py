@@ -45,7 +45,7 @@ SIGNATURES = (
         r"S3 filesystem client.*curlCode: 7\b",
         "s3_access",
         "no connection to the S3 endpoint of the model repository came about",
-        "Check host, port and scheme in the repository path (s3://http://HOST:PORT/BUCKET/PATH; https only if the port speaks TLS), and that the endpoint runs.",
+        "Check host, port and scheme in the repository path (s3://http://HOST:PORT/BUCKET/PATH; https only where TLS is spoken), and that the endpoint runs.",
     ),
     # run, with a host that does not exist
     _sign(
@@ -139,12 +139,14 @@ MODEL_CURES = (
 )
 MODEL_TODO = "Correct the model and publish it again."
 #: run: "failed to load 'x' version 1: REASON", "failed to load model 'x': REASON", "Poll failed for model directory 'x': REASON"
-MODEL_FAILURE = re.compile(r"(?:failed to load '(?P<a>[^']+)' version \d+|failed to load model '(?P<b>[^']+)'|Poll failed for model directory '(?P<c>[^']+)'): (?P<reason>.+)")
+MODEL_FAILURE = re.compile(
+    r"(?:failed to load '(?P<a>[^']+)' version \d+|failed to load model '(?P<b>[^']+)'|Poll failed for model directory '(?P<c>[^']+)'): (?P<reason>.+)"
+)
 
 SECRETS = (
     (re.compile(r"\b(?:AKIA|ASIA|AIDA|AROA)[A-Z0-9]{12,}\b"), "(redacted)"),
     (re.compile(r"(?i)\b(X-Amz-(?:Signature|Credential|Security-Token)|Signature|Credential)=[^\s&,\"']+"), r"\1=(redacted)"),
-    (re.compile(r"(?i)\b(aws_secret_access_key|aws_session_token|aws_access_key_id|secret_key|session_token|key_id)\b([\"']?\s*[=:]\s*[\"']?)[^\s\"',}]+"), r"\1\2(redacted)"),
+    (re.compile(r"(?i)\b((?:aws_)?(?:secret(?:_access)?_key|session_token|(?:access_)?key_id))\b([\"']?\s*[=:]\s*[\"']?)[^\s\"',}]+"), r"\1\2(redacted)"),
     (re.compile(r"(?i)\b(authorization:?\s+(?:bearer|basic)\s+)\S+"), r"\1(redacted)"),
     (re.compile(r"(://[^/\s:@]+:)[^/\s@]+@"), r"\1(redacted)@"),
 )
@@ -192,7 +194,7 @@ def _model_todo(reason: str) -> str:
 
 
 def explain_silence(log: str) -> Explanation | None:
-    """Return what a server that neither ended nor listens was doing, by the log of one that was killed while it started."""
+    """Return what a server is doing, or did before it was killed, that neither ended by itself nor listens."""
     if re.search(r"Started (?:HTTP|GRPCInference)Service", log):
         return None
     loading = dict.fromkeys(re.findall(r'"loading: ([^"]+):\d+"', log))
@@ -200,14 +202,15 @@ def explain_silence(log: str) -> Explanation | None:
     if unfinished:
         return Explanation(
             "model_load",
-            f"it was still loading {', '.join(unfinished)} when it was stopped",
+            f"it had not finished loading {', '.join(unfinished)}",
             "Give the start-up probe more time if the model is large. If its Python stub died, the linker's message stands in the log (a library such as "
             "libpython is missing).",
         )
     if "memory_manager.cc" in log and not loading:
         return Explanation(
             "s3_access",
-            "it was still opening the model repository when it was stopped; Triton tries an S3 endpoint that does not answer for about 50 s without a word in the log",
+            "it had not got past opening the model repository; "
+            "Triton tries an S3 endpoint that does not answer for about 50 s without a word in the log",
             "Check that the pod reaches the endpoint: host, port, scheme (http or https), network policies.",
         )
     return None

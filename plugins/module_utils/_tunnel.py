@@ -41,7 +41,15 @@ class Tunnel:
         self._lock = threading.Lock()
         self._open: set = set()
         self._closed = False
-        self.problem = ""
+        self._refusal = ""
+        self._forward = None
+
+    @property
+    def problem(self) -> str:
+        """Why the last connection failed."""
+        _namespace, pod, port = self._where
+        told = self._forward.error(port) if self._forward else None
+        return forward_reason(told, pod, port) if told else self._refusal
 
     def __enter__(self) -> str:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -74,10 +82,10 @@ class Tunnel:
         try:
             forward = kubernetes.stream.portforward(core.connect_get_namespaced_pod_portforward, pod, namespace, ports=str(port))
         except kubernetes.client.ApiException as error:
-            self.problem = f"the API server did not open port {port} of pod {pod}: {handshake_reason(error)}"
+            self._refusal = f"the API server did not open port {port} of pod {pod}: {handshake_reason(error)}"
             _close(local)
             return
-        remote = forward.socket(port)
+        self._forward, remote = forward, forward.socket(port)
         with self._lock:
             self._open |= {local, remote}
             closed = self._closed
@@ -91,8 +99,6 @@ class Tunnel:
             _close(end)
         with self._lock:
             self._open -= {local, remote}
-        if forward.error(port):
-            self.problem = forward_reason(forward.error(port), pod, port)
 
 
 def _pump(source, sink) -> None:

@@ -142,7 +142,7 @@ cause:
   description:
     - The kind of failure. One of V(image_pull), V(config), V(container_start), V(model_load), V(s3_access), V(repository_path),
       V(out_of_memory), V(unschedulable), V(probe), V(crash), V(quota), V(pod_security), V(pod_creation), V(port), V(permission),
-      V(image), V(server_start), V(paused), V(progress_deadline), V(timeout).
+      V(image), V(server_start), V(paused), V(progress_deadline), V(cluster), V(timeout).
   returned: failure
   type: str
   sample: model_load

@@ -17,7 +17,7 @@ EXPECTED = {
     "image_name": ("image_pull", 0, False, "Bad Name:1", "Correct the image's name"),
     "secret_missing": ("config", 0, False, 'secret "aws-credentials" not found', "Create the Secret"),
     "runtime_error": ("container_start", 0, False, "cuda>=13.0", "driver"),
-    "out_of_memory": ("out_of_memory", 0, False, "more memory than its limit (512Mi)", "Raise the memory limit"),
+    "out_of_memory": ("out_of_memory", 0, False, "it used more memory than its limit (512Mi)", "Raise the memory limit"),
     "ended_once": ("crash", 0, True, "exit code 1 (once)", "log"),
     "ended_and_running_again": ("crash", 0, True, "exit code 1 (once)", "log"),
     "crash_loop": ("crash", 0, False, "exit code 1 (once)", "log"),

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 
 import numpy
@@ -55,6 +56,17 @@ def test_a_closed_port_may_answer_later(connect):
         address = "127.0.0.1:%d" % listener.getsockname()[1]
     with connect(address) as client, pytest.raises(_triton_client.TritonError, match=r"no answer \(connection refused\)") as caught:
         client.live()
+    assert caught.value.connection
+
+
+def test_a_connection_that_is_closed_at_once_may_be_answered_later(connect):
+    def hang_up(listener):
+        listener.accept()[0].close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=hang_up, args=(listener,), daemon=True).start()
+        with connect("127.0.0.1:%d" % listener.getsockname()[1], 1.0) as client, pytest.raises(_triton_client.TritonError, match="no answer") as caught:
+            client.live()
     assert caught.value.connection
 
 

@@ -50,9 +50,9 @@ def test_older_servers_write_the_same_without_quotes():
 
 
 def test_a_server_stopped_while_starting_is_explained_by_what_it_had_not_done():
-    assert "still opening the model repository" in _triton_log.explain_silence(LOGS["s3_silent"]).why
+    assert "had not got past opening the model repository" in _triton_log.explain_silence(LOGS["s3_silent"]).why
     unfinished = LOGS["serving"].split("successfully loaded")[0].rsplit("\n", 1)[0]
-    assert "still loading simple" in _triton_log.explain_silence(unfinished).why
+    assert "had not finished loading simple" in _triton_log.explain_silence(unfinished).why
     assert _triton_log.explain_silence(LOGS["serving"]) is None
 
 

@@ -136,7 +136,7 @@ def test_an_unknown_crash_is_given_a_second_chance(play):
 
 def test_a_probe_that_kills_a_loading_server_says_what_it_was_doing(play):
     result = play(scene("killed_by_probe", 'I1123 15:00:00.1 1 model_lifecycle.cc:472] "loading: resnet:1"\n'))
-    assert result["cause"] == "model_load" and "failed startup probe: it was still loading resnet" in result["msg"]
+    assert result["cause"] == "model_load" and "failed startup probe: it had not finished loading resnet" in result["msg"]
 
 
 def test_what_may_pass_must_last(play, server, monkeypatch):

@@ -106,7 +106,7 @@ def test_every_replica_and_the_address_answer(run, cluster, triton, check):
         ]
     assert len(result["table"]) == 4 and "OUTPUT0[0:3]=1 2 3" in result["table"][1]
     assert "labelSelector=release%3Ddemo" in cluster.seen[0]
-    assert {entry for entry in cluster.seen[1:]} == {("triton", name, port) for name in "ab" for port in (8000, 9001)}
+    assert set(cluster.seen[1:]) == {("triton", name, port) for name in "ab" for port in (8000, 9001)}
 
 
 def test_a_wrong_answer_fails_with_the_difference(run, triton):
