@@ -89,7 +89,8 @@ def resolve(params: dict, environ: dict, origin: str = "the module's options") -
         # Only a context: it selects within the kubeconfig that the environment names, or the user's own.
         fallback = surroundings.kubeconfig if surroundings and surroundings.kubeconfig else "~/.kube/config"
         given = _with_server(dataclasses.replace(given, kubeconfig=os.path.expanduser(fallback)))
-        return given
+        if not (surroundings and surroundings.host):
+            return given
     if given and surroundings and given.server != surroundings.server:
         raise ClusterError(
             f"two clusters are named: {given.source} names {given.server}, {surroundings.source} names {surroundings.server}. "
@@ -142,10 +143,13 @@ def read_kubeconfig(paths: str, context: str | None, source: str) -> tuple[str, 
         try:
             with open(os.path.expanduser(path), encoding="utf-8") as stream:
                 content = yaml.safe_load(stream)
-            clusters |= {entry["name"]: entry["cluster"] for entry in reversed(content["clusters"])}
-            contexts |= {entry["name"]: entry["context"] for entry in reversed(content["contexts"])}
+            if not content.keys() & {"clusters", "contexts", "kind"}:
+                raise KeyError("clusters")
+            # The first entry of a name counts, within a file and across files, as in the client library.
+            clusters = {entry["name"]: entry["cluster"] for entry in reversed(content.get("clusters") or [])} | clusters
+            contexts = {entry["name"]: entry["context"] for entry in reversed(content.get("contexts") or [])} | contexts
             current = current or content.get("current-context")
-        except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError):
+        except (yaml.YAMLError, AttributeError, KeyError, TypeError, UnicodeDecodeError):
             # The parser's own text may quote the file, keys included.
             raise ClusterError(f"{path}, named by {source}, is not a kubeconfig.") from None
         except OSError as error:
@@ -153,8 +157,9 @@ def read_kubeconfig(paths: str, context: str | None, source: str) -> tuple[str, 
     name = context or current
     if name not in contexts:
         allowed = ", ".join(sorted(contexts)) or "none"
-        raise ClusterError(f"the kubeconfig {paths}, named by {source}, has no context {name!r}. It has: {allowed}.")
-    cluster = clusters.get(contexts[name].get("cluster"), {})
+        lacking = f"no context {name!r}" if name else "no current context, and none was named"
+        raise ClusterError(f"the kubeconfig {paths}, named by {source}, has {lacking}. It has: {allowed}.")
+    cluster = clusters.get((contexts[name] or {}).get("cluster")) or {}
     if not cluster.get("server"):
         raise ClusterError(f"the context {name!r} of {paths}, named by {source}, names no API server.")
     return name, cluster["server"].rstrip("/")
@@ -173,7 +178,8 @@ def connect(target: Target) -> "kubernetes.client.ApiClient":
         configuration = kubernetes.client.Configuration()
         try:
             kubernetes.config.load_kube_config(target.kubeconfig, target.context, client_configuration=configuration, persist_config=False)
-        except kubernetes.config.ConfigException:
+        except (kubernetes.config.ConfigException, ValueError):
+            # ValueError: data that is not base64.
             raise ClusterError(f"the context {target.context!r} of {target.kubeconfig}, named by {target.source}, cannot be used.") from None
     if target.validate_certs is not None:
         configuration.verify_ssl = target.validate_certs

@@ -75,6 +75,8 @@ def _add_layer(archive: tarfile.TarFile, layer: dict, scratch: str, written: dic
     if key in written:
         return written[key]
     path = layer.get("tar") or _tar_of(layer["entries"], scratch)
+    if not os.path.exists(path):
+        raise ArchiveError(f"the layer {path} does not exist.")
     digest = _sha256(path)
     if digest not in written.values():
         archive.add(path, arcname=f"{digest}.tar", filter=_plain)

@@ -66,7 +66,7 @@ def shown(name: str) -> str:
 def _whole_number(name: str, value: object) -> str | None:
     if re.fullmatch(r"[0-9]{1,6}", str(value)) and not isinstance(value, bool):
         return None
-    return f"{shown(name)} is {value!r}; allowed is a whole number from 0 upwards, such as -e {CHART_KEYS[name].split('.')[-1]}=2."
+    return f"{shown(name)} is {value!r}; allowed is a whole number from 0 upwards, such as -e {name}=2."
 
 
 def _label(name: str, value: object, longest: int) -> str | None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import io
 import ipaddress
 import json
@@ -89,6 +90,9 @@ def _is_stale(path: str) -> bool:
             return stream.read().strip() not in ("dockerd", "containerd")
     except FileNotFoundError:
         return os.path.exists(path)
+    except PermissionError:
+        # Only root may look, and only root starts Docker.
+        return False
     except ValueError:
         return True
 
@@ -165,7 +169,7 @@ def answers(url: str, ca_file: str | None = None, timeout: float = 2) -> bool:
             return True
     except urllib.error.HTTPError as error:
         return error.code < 500
-    except (urllib.error.URLError, OSError, ValueError):
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError):
         return False
 
 

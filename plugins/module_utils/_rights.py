@@ -16,13 +16,22 @@ except ImportError:
 
 #: (verb, API group, resource) that deploy, scale, verify and cleanup need in the release's namespace.
 NEEDED = (
+    ("get", "", "secrets"),
+    ("list", "", "secrets"),
     ("create", "", "secrets"),
     ("delete", "", "secrets"),
+    ("get", "", "services"),
+    ("list", "", "services"),
+    ("watch", "", "services"),
     ("create", "", "services"),
     ("patch", "", "services"),
+    ("delete", "", "services"),
+    ("get", "apps", "deployments"),
+    ("list", "apps", "deployments"),
+    ("watch", "apps", "deployments"),
     ("create", "apps", "deployments"),
     ("patch", "apps", "deployments"),
-    ("get", "apps", "deployments"),
+    ("delete", "apps", "deployments"),
     ("list", "apps", "replicasets"),
     ("list", "", "pods"),
     ("watch", "", "pods"),

@@ -198,7 +198,7 @@ def _container_config(pod: dict, waiting: dict) -> list[Finding]:
 
 def _start_todo(message: str) -> str:
     if re.search(r"nvidia|cuda", message, re.I):
-        return "The node's NVIDIA driver or container runtime does not fit the image: mlserving.triton.triton_compat_info says which tags do."
+        return "The node's NVIDIA driver or container runtime does not fit the image: see the release notes of the image for the drivers it needs."
     if "executable file not found" in message or "no such file" in message:
         return "The image has no such program: check image and command."
     return "Correct what the message says."

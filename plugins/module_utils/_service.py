@@ -10,7 +10,7 @@ import time
 from ansible_collections.mlserving.triton.plugins.module_utils import _cluster, _kube
 
 try:
-    from kubernetes import client, watch
+    from kubernetes import client
 except ImportError:
     client = None  # _cluster.from_module has ended the module with the pip line
 
@@ -24,19 +24,22 @@ def address(api: "client.ApiClient", namespace: str, name: str, deadline: float)
     :raises _cluster.ClusterError: there is no such Service, or it has no address in time
     """
     core = client.CoreV1Api(api)
-    service = _kube.call(f"reading the Service {namespace}/{name}", core.read_namespaced_service, name, namespace)
+    what = f"reading the Service {namespace}/{name}"
+    service = _kube.call(what, core.read_namespaced_service, name, namespace)
     if service["spec"]["type"] != "LoadBalancer":
         return None
     while not _ingress(service):
-        left = int(deadline - time.monotonic())
+        left = deadline - time.monotonic()
         if left < 1:
             raise _cluster.ClusterError(
                 f"the Service {namespace}/{name} is of type LoadBalancer and was given no address in time. See that a load balancer controller runs in the cluster "
                 "(the cloud's, or MetalLB), or choose another type with triton_service_type (the chart's service.type)."
             )
-        changes = watch.Watch().stream(core.list_namespaced_service, namespace, field_selector=f"metadata.name={name}", timeout_seconds=left)
-        service = next((event["raw_object"] for event in changes if _ingress(event["raw_object"])), service)
+        only = {"field_selector": f"metadata.name={name}", "resource_version": service["metadata"]["resourceVersion"]}
+        _kube.wait_for_event(what, core.list_namespaced_service, namespace, seconds=left, **only)
+        service = _kube.call(what, core.read_namespaced_service, name, namespace)
     host = _ingress(service)[0].get("ip") or _ingress(service)[0]["hostname"]
+    host = f"[{host}]" if ":" in host else host
     ports = {port["name"]: port["port"] for port in service["spec"]["ports"]}
     return f"http://{host}:{ports[HTTP_PORT]}", f"{host}:{ports[GRPC_PORT]}"
 

@@ -128,7 +128,7 @@ MODEL_CURES = (
     # run, with a folder without a number in its name; empty folders do not exist on S3
     (r"at least one version must be available", "The model needs a folder named by a number, such as 1, that holds the model's file."),
     # run, with a config.pbtxt that does not parse
-    (r"failed to read text proto", "Its config.pbtxt is not valid: correct it; mlserving.triton.triton_repository_info lints it."),
+    (r"failed to read text proto", "Its config.pbtxt is not valid: correct it."),
     # run, with another name in config.pbtxt
     (r"directory name must equal model name", "Give the folder and the name in config.pbtxt the same text."),
     # python_backend src/shm_manager.cc

@@ -18,10 +18,12 @@ class FakeCluster(http.server.ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    # Modules ask for many things at once; a connection that does not fit in the queue is tried again after a second.
+    request_queue_size = 64
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.answers: dict = {"/version": VERSION}
+        self.answers: dict = {"/version/": VERSION}
         self.denied: set = set()
         self.on_watch = None
         self.requests: list = []

@@ -144,7 +144,7 @@ def test_the_key_is_not_shown(kubeconfig):
     assert target.public()["server"] == "https://h"
 
 
-def test_the_key_is_what_the_server_gets(monkeypatch):
+def test_the_key_is_what_the_server_gets():
     with FakeCluster() as server:
         target = _cluster.resolve({"host": server.url, "api_key": TOKEN, "validate_certs": False}, {})
         api = _cluster.connect(target)
@@ -153,7 +153,7 @@ def test_the_key_is_what_the_server_gets(monkeypatch):
 
 
 def test_a_kubeconfig_whose_data_is_broken_is_named_and_not_quoted(kubeconfig):
-    text = KUBECONFIG.format(server="https://a:1", context="lab").replace("c, cluster: {", f"c, cluster: {{certificate-authority-data: '{TOKEN}', ")
+    text = KUBECONFIG.format(server="https://a:1", context="lab").replace("c, cluster: {", f"c, cluster: {{certificate-authority-data: '{TOKEN}1', ")
     path = kubeconfig("k", text=text)
     target = _cluster.resolve({"kubeconfig": path}, {}, "the inventory")
     with pytest.raises(_cluster.ClusterError) as raised:
@@ -163,7 +163,7 @@ def test_a_kubeconfig_whose_data_is_broken_is_named_and_not_quoted(kubeconfig):
 
 def test_a_server_that_refuses_or_does_not_answer_is_named():
     with FakeCluster() as server:
-        server.answers["/version"] = 401
+        server.answers["/version/"] = 401
         target = _cluster.resolve({"host": server.url}, {}, "the inventory")
         with pytest.raises(_cluster.ClusterError, match=r"named by the inventory, refused the request: 401 .*Check the credentials"):
             _cluster.version(_cluster.connect(target), target)

@@ -1,0 +1,98 @@
+# Copyright (c) the mlserving.triton authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lists come from an API server in this process."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.mlserving.triton.plugins.module_utils import _cluster, _objects
+from ansible_collections.mlserving.triton.tests.unit.plugins.fake_cluster import FakeCluster
+
+ALL = ["create", "delete", "get", "list"]
+
+
+def resource(name, kind, namespaced=True, verbs=None):
+    return {"name": name, "kind": kind, "namespaced": namespaced, "verbs": verbs or ALL}
+
+
+def item(name, namespace="triton", **metadata):
+    return {"metadata": {"name": name, **({"namespace": namespace} if namespace else {}), **metadata}}
+
+
+@pytest.fixture
+def cluster():
+    with FakeCluster() as server:
+        core = [
+            resource("configmaps", "ConfigMap"),
+            resource("events", "Event"),
+            resource("namespaces", "Namespace", namespaced=False),
+            resource("pods/log", "Pod", verbs=["get"]),
+            resource("bindings", "Binding", verbs=["create"]),
+        ]
+        group = {"name": "apps", "versions": [{"groupVersion": "apps/v1beta9"}], "preferredVersion": {"groupVersion": "apps/v1"}}
+        server.answers |= {
+            "/api/v1": {"resources": core},
+            "/apis": {"groups": [group]},
+            "/apis/apps/v1": {"resources": [resource("deployments", "Deployment"), resource("replicasets", "ReplicaSet")]},
+        }
+        put(server, "triton", {"/api/v1": {"configmaps": [item("settings"), item("kube-root-ca.crt")], "events": [item("noise")]}})
+        put(server, "triton", {"/apis/apps/v1": {"replicasets": [item("demo-1", ownerReferences=[{"uid": "1"}])], "deployments": [item("demo", labels={"a": "b"})]}})
+        yield server
+
+
+def put(server, namespace, lists):
+    """Put items at the paths of a namespace and of the whole cluster."""
+    for prefix, resources in lists.items():
+        for name, items in resources.items():
+            server.answers[f"{prefix}/namespaces/{namespace}/{name}"] = {"items": items}
+            server.answers[f"{prefix}/{name}"] = {"items": items}
+
+
+def everything(server, namespace="triton"):
+    return _objects.everything(_cluster.connect(_cluster.resolve({"host": server.url}, {})), namespace)
+
+
+def names(found):
+    return [f"{entry['apiVersion']} {entry['kind']} {entry['namespace']}/{entry['name']}" for entry in found]
+
+
+def test_a_namespace_has_every_kind_that_can_be_deleted(cluster):
+    found = everything(cluster)
+    assert names(found) == ["v1 ConfigMap triton/settings", "apps/v1 Deployment triton/demo", "apps/v1 ReplicaSet triton/demo-1"]
+    assert [(entry["labels"], entry["owned"]) for entry in found] == [({}, False), ({"a": "b"}, False), ({}, True)]
+    assert not any("/namespaces/triton" not in path for path, _accept in cluster.requests if path.count("/") > 4)
+
+
+def test_the_whole_cluster_has_also_what_is_in_no_namespace(cluster):
+    put(cluster, "triton", {"/api/v1": {"namespaces": [item("triton", None)]}})
+    assert "v1 Namespace None/triton" in names(everything(cluster, None))
+
+
+def test_only_metadata_is_asked_for(cluster):
+    everything(cluster)
+    lists = [accept for path, accept in cluster.requests if "/namespaces/triton/" in path]
+    assert len(lists) == 3 and all("as=PartialObjectMetadataList" in accept for accept in lists)
+
+
+def test_a_custom_resource_is_seen(cluster):
+    cluster.answers["/apis"]["groups"].append({"name": "example.com", "preferredVersion": {"groupVersion": "example.com/v2"}})
+    cluster.answers["/apis/example.com/v2"] = {"resources": [resource("things", "Thing")]}
+    put(cluster, "triton", {"/apis/example.com/v2": {"things": [item("mine")]}})
+    assert "example.com/v2 Thing triton/mine" in names(everything(cluster))
+
+
+@pytest.mark.parametrize("status", [403, 404, 405, 503])
+def test_a_kind_that_cannot_be_listed_does_not_hide_the_others(cluster, status):
+    cluster.answers["/api/v1/namespaces/triton/configmaps"] = status
+    cluster.answers["/apis"]["groups"].append({"name": "gone", "preferredVersion": {"groupVersion": "gone/v1"}})
+    cluster.answers["/apis/gone/v1"] = status
+    assert names(everything(cluster)) == ["apps/v1 Deployment triton/demo", "apps/v1 ReplicaSet triton/demo-1"]
+
+
+@pytest.mark.parametrize(("path", "status"), [("/apis", 403), ("/api/v1", 401), ("/api/v1/namespaces/triton/configmaps", 500)])
+def test_a_list_that_is_not_whole_is_an_error(cluster, path, status):
+    cluster.answers[path] = status
+    with pytest.raises(_cluster.ClusterError, match=f"the cluster refused GET {path}: {status}"):
+        everything(cluster)
