@@ -8,10 +8,17 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 
-from ansible_collections.mlserving.triton.plugins.module_utils import _cluster
+from ansible_collections.mlserving.triton.plugins.module_utils import _cluster, _kube
+
+try:
+    from urllib3.exceptions import HTTPError
+except ImportError:
+    HTTPError = None  # _cluster.from_module has ended the module with the pip line
 
 #: Kinds that the cluster itself writes all the time or derives from other objects.
-DERIVED = frozenset(("Event", "Lease", "Endpoints", "EndpointSlice", "PodMetrics", "NodeMetrics", "ControllerRevision", "IPAddress", "ServiceBGPStatus", "ServiceL2Status"))
+DERIVED = frozenset(
+    ("Event", "Lease", "Endpoints", "EndpointSlice", "PodMetrics", "NodeMetrics", "ControllerRevision", "IPAddress", "ServiceBGPStatus", "ServiceL2Status")
+)
 #: Objects that every namespace is given, as (kind, name).
 GIVEN = frozenset((("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "default")))
 PARALLEL = 16
@@ -72,8 +79,11 @@ def _objects(api: "kubernetes.client.ApiClient", kind: tuple[str, str, dict], na
 
 def _get(api: "kubernetes.client.ApiClient", path: str, absent_is_empty: bool = False, accept: str = "application/json") -> dict | None:
     request = api.param_serialize("GET", path, header_params={"Accept": accept}, auth_settings=["BearerToken"])
-    response = api.call_api(*request, _request_timeout=_cluster.REQUEST_TIMEOUT)
-    content = response.read()
+    try:
+        response = api.call_api(*request, _request_timeout=_cluster.REQUEST_TIMEOUT)
+        content = response.read()
+    except HTTPError as error:
+        raise _kube.explain(f"listing {path}", error) from None
     if response.status < 300:
         return json.loads(content)
     # 403 and 405: a kind that may not be listed here; 404 and 503: an API whose server is gone.

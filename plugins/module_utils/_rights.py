@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from ansible_collections.mlserving.triton.plugins.module_utils import _cluster
+from ansible_collections.mlserving.triton.plugins.module_utils import _kube
 
 try:
     from kubernetes import client
@@ -46,47 +46,51 @@ def missing(api: "client.ApiClient", namespace: str) -> list[str]:
 
     :raises _cluster.ClusterError: the cluster does not say
     """
+    review = client.AuthorizationV1Api(api).create_self_subject_access_review
 
     def allowed(right: tuple[str, str, str]) -> bool:
         verb, group, resource = right
         name, slash, subresource = resource.partition("/")
         attributes = client.V1ResourceAttributes(namespace=namespace, verb=verb, group=group, resource=name, subresource=subresource or None)
-        review = client.V1SelfSubjectAccessReview(spec=client.V1SelfSubjectAccessReviewSpec(resource_attributes=attributes))
-        return client.AuthorizationV1Api(api).create_self_subject_access_review(review, _request_timeout=_cluster.REQUEST_TIMEOUT).status.allowed
+        question = client.V1SelfSubjectAccessReview(spec=client.V1SelfSubjectAccessReviewSpec(resource_attributes=attributes))
+        return _kube.call("asking what the credentials may do", review, question)["status"]["allowed"]
 
-    try:
-        with ThreadPoolExecutor(max_workers=len(NEEDED)) as pool:
-            answers = list(pool.map(allowed, NEEDED))
-    except client.ApiException as error:
-        raise _cluster.ClusterError(f"the cluster does not say what its credentials may do: {error.status} {error.reason}.") from None
+    with ThreadPoolExecutor(max_workers=len(NEEDED)) as pool:
+        answers = list(pool.map(allowed, NEEDED))
     return [f"{verb} {resource}" for (verb, group, resource), answer in zip(NEEDED, answers) if not answer]
 
 
 def namespace_labels(api: "client.ApiClient", namespace: str) -> dict:
     """Return the namespace's labels; empty where it is not there or may not be read."""
     try:
-        return client.CoreV1Api(api).read_namespace(namespace, _request_timeout=_cluster.REQUEST_TIMEOUT).metadata.labels or {}
-    except client.ApiException as error:
+        return _labels(f"reading the namespace {namespace}", client.CoreV1Api(api).read_namespace, namespace)
+    except _kube.RequestError as error:
         if error.status in (403, 404):
             return {}
-        raise _cluster.ClusterError(f"the cluster does not show the namespace {namespace}: {error.status} {error.reason}.") from None
+        raise
 
 
 def namespace_exists(api: "client.ApiClient", namespace: str) -> bool:
     """Return whether the namespace is there; true as well where it may not be read, since then it is somebody else's."""
     try:
-        client.CoreV1Api(api).read_namespace(namespace, _request_timeout=_cluster.REQUEST_TIMEOUT)
-    except client.ApiException as error:
-        return error.status != 404
+        _labels(f"reading the namespace {namespace}", client.CoreV1Api(api).read_namespace, namespace)
+    except _kube.RequestError as error:
+        if error.status in (403, 404):
+            return error.status == 403
+        raise
     return True
 
 
 def deployment_owner(api: "client.ApiClient", namespace: str, name: str) -> str | None:
     """Return who manages the Deployment, as its labels say; None if there is none, "unknown" if they do not say."""
     try:
-        labels = client.AppsV1Api(api).read_namespaced_deployment(name, namespace, _request_timeout=_cluster.REQUEST_TIMEOUT).metadata.labels or {}
-    except client.ApiException as error:
+        labels = _labels(f"reading the Deployment {namespace}/{name}", client.AppsV1Api(api).read_namespaced_deployment, name, namespace)
+    except _kube.RequestError as error:
         if error.status == 404:
             return None
-        raise _cluster.ClusterError(f"the cluster does not show the Deployment {namespace}/{name}: {error.status} {error.reason}.") from None
+        raise
     return labels.get("app.kubernetes.io/managed-by") or labels.get("heritage") or "unknown"
+
+
+def _labels(what: str, read, *args: str) -> dict:
+    return _kube.call(what, read, *args)["metadata"].get("labels") or {}

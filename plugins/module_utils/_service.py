@@ -32,8 +32,9 @@ def address(api: "client.ApiClient", namespace: str, name: str, deadline: float)
         left = deadline - time.monotonic()
         if left < 1:
             raise _cluster.ClusterError(
-                f"the Service {namespace}/{name} is of type LoadBalancer and was given no address in time. See that a load balancer controller runs in the cluster "
-                "(the cloud's, or MetalLB), or choose another type with triton_service_type (the chart's service.type)."
+                f"the Service {namespace}/{name} is of type LoadBalancer and was given no address in time. "
+                "See that a load balancer controller runs in the cluster (the cloud's, or MetalLB), "
+                "or choose another type with triton_service_type (the chart's service.type)."
             )
         only = {"field_selector": f"metadata.name={name}", "resource_version": service["metadata"]["resourceVersion"]}
         _kube.wait_for_event(what, core.list_namespaced_service, namespace, seconds=left, **only)

@@ -44,7 +44,8 @@ options:
       layers:
         description:
           - The layers, lowest first. Each has either C(tar), the path of a layer that exists, or C(entries), a list.
-          - An entry has C(dest), one of C(src) (file or folder), C(content), C(link) or C(directory), and optionally C(mode) (octal text) and C(owner) (user and group id).
+          - An entry has C(dest), one of C(src) (file or folder), C(content), C(link) or C(directory), and optionally C(mode) (octal text)
+            and C(owner) (user and group id).
         type: list
         elements: dict
         required: true

@@ -73,7 +73,16 @@ host:
   description: What the machine is and has; sizes in bytes.
   returned: always
   type: dict
-  sample: {"system": "Linux", "machine": "x86_64", "root": true, "apt": true, "init": "systemd", "sys_resource": true, "cgroup": 2, "memory": 25769803776, "disk_free": 85899345920}
+  sample:
+    system: Linux
+    machine: x86_64
+    root: true
+    apt: true
+    init: systemd
+    sys_resource: true
+    cgroup: 2
+    memory: 25769803776
+    disk_free: 85899345920
 refusals:
   description: Why the lab cannot run here, in words.
   returned: always
@@ -170,7 +179,9 @@ def main():
     machine, docker, facts = _lab.host(options["cache_dir"]), _lab.docker(), read_facts(options["state_dir"])
     node_image = options["node_image"] or f"mlserving-lab/node:{builds['node']['digest'] if 'node' in builds else 'none'}"
     has_image = docker["answers"] and _lab.images([node_image])[node_image]
-    cluster = _lab.cluster(options["cluster_name"], node_image) if docker["answers"] else {"exists": False, "running": False, "ours": True, "digest": "", "nodes": []}
+    cluster = {"exists": False, "running": False, "ours": True, "digest": "", "nodes": []}
+    if docker["answers"]:
+        cluster = _lab.cluster(options["cluster_name"], node_image)
     ready = (
         cluster["running"]
         and len(cluster["nodes"]) == options["workers"] + 1

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 
 class FakeCluster(http.server.ThreadingHTTPServer):
-    """``answers`` maps a path to an object or, for a refusal, to a status; ``denied`` holds (verb, resource) that the account lacks.
+    """``answers`` maps a path to an object, a status for a refusal, or None to break the connection; ``denied`` holds (verb, resource) that the account lacks.
 
     ``on_watch`` is called when somebody watches, and its return value is sent as the event; ``requests`` holds (path, Accept).
     """
@@ -51,6 +51,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Keep the test's output clean."""
 
     def answer(self, content: object) -> None:
+        if content is None:
+            return
         status = 200
         if isinstance(content, int):
             status, content = content, {"kind": "Status", "message": "forbidden: not for you"}

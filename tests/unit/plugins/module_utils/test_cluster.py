@@ -16,8 +16,8 @@ KUBECONFIG = """
 apiVersion: v1
 kind: Config
 current-context: {context}
-clusters: [{{name: c, cluster: {{server: "{server}"}}}}]
-contexts: [{{name: {context}, context: {{cluster: c, user: u}}}}]
+clusters: [{{name: of-{context}, cluster: {{server: "{server}"}}}}]
+contexts: [{{name: {context}, context: {{cluster: of-{context}, user: u}}}}]
 users: [{{name: u, user: {{token: %s}}}}]
 """ % TOKEN
 
@@ -72,7 +72,7 @@ def test_a_context_alone_selects_in_the_kubeconfig_that_is_there(kubeconfig):
     own = kubeconfig(".kube/config", "https://own:1", "prod")
     assert _cluster.resolve({"context": "prod"}, {}).server == "https://own:1"
     assert _cluster.resolve({"context": "prod"}, {}).kubeconfig == own
-    both = kubeconfig("a") + os.pathsep + kubeconfig("b", text=KUBECONFIG.format(server="https://b:1", context="prod").replace("c,", "d,").replace(": c", ": d"))
+    both = kubeconfig("a") + os.pathsep + kubeconfig("b", "https://b:1", "prod")
     assert _cluster.resolve({"context": "prod"}, {"KUBECONFIG": both}).server == "https://b:1"
 
 
@@ -122,7 +122,8 @@ def test_a_binary_file_and_a_folder(tmp_path):
 def test_an_unknown_context_lists_those_there(kubeconfig):
     message = refusal({"kubeconfig": kubeconfig("k"), "context": "lba"})
     assert "has no context 'lba'. It has: lab." in message
-    assert "has no current context, and none was named. It has: lab." in refusal({"kubeconfig": kubeconfig("k", text=KUBECONFIG.format(server="x", context="lab").replace("current-", "no-"))})
+    without = kubeconfig("k", text=KUBECONFIG.format(server="https://a", context="lab").replace("current-context: lab", ""))
+    assert "has no current context, and none was named. It has: lab." in refusal({"kubeconfig": without})
     assert "names no API server" in refusal({"kubeconfig": kubeconfig("k", text="{current-context: a, contexts: [{name: a, context: }], clusters: }")})
 
 
@@ -153,7 +154,7 @@ def test_the_key_is_what_the_server_gets():
 
 
 def test_a_kubeconfig_whose_data_is_broken_is_named_and_not_quoted(kubeconfig):
-    text = KUBECONFIG.format(server="https://a:1", context="lab").replace("c, cluster: {", f"c, cluster: {{certificate-authority-data: '{TOKEN}1', ")
+    text = KUBECONFIG.format(server="https://a:1", context="lab").replace("cluster: {", f"cluster: {{certificate-authority-data: '{TOKEN}1', ")
     path = kubeconfig("k", text=text)
     target = _cluster.resolve({"kubeconfig": path}, {}, "the inventory")
     with pytest.raises(_cluster.ClusterError) as raised:

@@ -90,24 +90,20 @@ def test_how_it_runs(write):
     run = {"entrypoint": ["/a"], "cmd": ["-v"], "env": {"A": 1, "B": "x=y"}, "user": "1000", "workdir": "/w", "stop_signal": "SIGINT"}
     configuration, _layers = write({"layers": [entries(content("/a"))], **run}).images["a:1"]
     assert (configuration["architecture"], configuration["os"]) == ("amd64", "linux")
-    assert configuration["config"] == {
-        "Entrypoint": ["/a"], "Cmd": ["-v"], "Env": ["A=1", "B=x=y"], "User": "1000", "WorkingDir": "/w", "StopSignal": "SIGINT"
-    }
+    assert configuration["config"] == {"Entrypoint": ["/a"], "Cmd": ["-v"], "Env": ["A=1", "B=x=y"], "User": "1000", "WorkingDir": "/w", "StopSignal": "SIGINT"}
     assert write({"layers": []}).images["a:1"][0]["config"]["WorkingDir"] == "/"
 
 
 def test_links_folders_and_contents(write, tmp_path):
-    found = members(
-        write({"layers": [entries(
-            content("/etc/motd", "gr\u00fc\u00df\n"),
-            content("/etc/empty", ""),
-            content("/bin/run", mode="755", owner=1000),
-            {"dest": "/bin/sh", "link": "run", "mode": "600"},
-            {"dest": "/data", "directory": True, "mode": "700", "owner": 5},
-            {"dest": "/plain", "directory": True},
-        )]}),
-        tmp_path,
+    layer = entries(
+        content("/etc/motd", "gr\u00fc\u00df\n"),
+        content("/etc/empty", ""),
+        content("/bin/run", mode="755", owner=1000),
+        {"dest": "/bin/sh", "link": "run", "mode": "600"},
+        {"dest": "/data", "directory": True, "mode": "700", "owner": 5},
+        {"dest": "/plain", "directory": True},
     )
+    found = members(write({"layers": [layer]}), tmp_path)
     assert {name: (oct(member.mode), member.uid, member.gid) for name, (member, _data) in found.items()} == {
         "etc/motd": ("0o644", 0, 0),
         "etc/empty": ("0o644", 0, 0),
@@ -126,7 +122,8 @@ def test_files_and_folders_of_this_machine(write, tmp_path):
     (tree / "sub" / "program").write_text("p")
     (tree / "sub" / "link").symlink_to("program")
     (tmp_path / "alias").symlink_to(tree / "sub" / "program")
-    found = members(write({"layers": [entries({"src": str(tree), "dest": "/opt/t", "mode": "555", "owner": "7"}, {"src": str(tmp_path / "alias"), "dest": "/one"})]}), tmp_path)
+    layer = entries({"src": str(tree), "dest": "/opt/t", "mode": "555", "owner": "7"}, {"src": str(tmp_path / "alias"), "dest": "/one"})
+    found = members(write({"layers": [layer]}), tmp_path)
     assert list(found) == ["opt/t", "opt/t/sub", "opt/t/sub/link", "opt/t/sub/program", "one"]
     assert {(member.uid, member.uname, member.mtime) for name, (member, _data) in found.items() if name != "one"} == {(7, "", 0)}
     assert found["opt/t/sub/program"][0].mode == 0o555 and found["opt/t/sub"][0].mode == 0o755

@@ -37,8 +37,9 @@ def cluster():
             "/apis": {"groups": [group]},
             "/apis/apps/v1": {"resources": [resource("deployments", "Deployment"), resource("replicasets", "ReplicaSet")]},
         }
+        replicasets, deployments = [item("demo-1", ownerReferences=[{"uid": "1"}])], [item("demo", labels={"a": "b"})]
         put(server, "triton", {"/api/v1": {"configmaps": [item("settings"), item("kube-root-ca.crt")], "events": [item("noise")]}})
-        put(server, "triton", {"/apis/apps/v1": {"replicasets": [item("demo-1", ownerReferences=[{"uid": "1"}])], "deployments": [item("demo", labels={"a": "b"})]}})
+        put(server, "triton", {"/apis/apps/v1": {"replicasets": replicasets, "deployments": deployments}})
         yield server
 
 
@@ -95,4 +96,11 @@ def test_a_kind_that_cannot_be_listed_does_not_hide_the_others(cluster, status):
 def test_a_list_that_is_not_whole_is_an_error(cluster, path, status):
     cluster.answers[path] = status
     with pytest.raises(_cluster.ClusterError, match=f"the cluster refused GET {path}: {status}"):
+        everything(cluster)
+
+
+@pytest.mark.parametrize("path", ["/apis/apps/v1", "/api/v1/namespaces/triton/configmaps"])
+def test_a_connection_that_breaks_is_an_error_in_words(cluster, path):
+    cluster.answers[path] = None
+    with pytest.raises(_cluster.ClusterError, match=f"listing {path}: the cluster does not answer"):
         everything(cluster)

@@ -16,8 +16,16 @@ PATH = "/api/v1/namespaces/triton/services/demo"
 
 
 def service(*ingress, kind="LoadBalancer"):
-    ports = [{"name": "http-inference-server", "port": 8000}, {"name": "grpc-inference-server", "port": 8001}, {"name": "metrics-inference-server", "port": 8002}]
-    return {"metadata": {"name": "demo", "resourceVersion": "7"}, "spec": {"type": kind, "ports": ports}, "status": {"loadBalancer": {"ingress": list(ingress)} if ingress else {}}}
+    ports = [
+        {"name": "http-inference-server", "port": 8000},
+        {"name": "grpc-inference-server", "port": 8001},
+        {"name": "metrics-inference-server", "port": 8002},
+    ]
+    return {
+        "metadata": {"name": "demo", "resourceVersion": "7"},
+        "spec": {"type": kind, "ports": ports},
+        "status": {"loadBalancer": {"ingress": list(ingress)} if ingress else {}},
+    }
 
 
 @pytest.fixture

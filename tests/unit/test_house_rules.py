@@ -1,0 +1,79 @@
+# Copyright (c) the mlserving.triton authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every role, module and page of this collection keeps to."""
+
+from __future__ import annotations
+
+import ast
+import fnmatch
+import pathlib
+import re
+
+import pytest
+import yaml
+
+ROOT = pathlib.Path(__file__).parents[2]
+ROLES = sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir())
+MODULES = sorted((ROOT / "plugins" / "modules").glob("[a-z]*.py"))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+#: What `ansible-galaxy collection build` leaves out of itself.
+BUILD_IGNORES_ANYWAY = (".git", "*.pyc", "__pycache__", "tests/output")
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def load(*parts):
+    return yaml.safe_load(ROOT.joinpath(*parts).read_text(encoding="utf-8"))
+
+
+def documentation(path):
+    """Return the module's blocks by name, parsed but for the examples' own meaning."""
+    texts = {}
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and isinstance(node.targets[0], ast.Name):
+            texts[node.targets[0].id] = node.value.value
+    return {name: yaml.safe_load(texts[name]) for name in ("DOCUMENTATION", "EXAMPLES", "RETURN") if name in texts}
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_a_roles_defaults_are_what_its_documentation_says(role):
+    options = load(role, "meta", "argument_specs.yml")["argument_specs"]["main"]["options"]
+    documented = {name: option.get("default") for name, option in options.items() if not option.get("required")}
+    assert load(role, "defaults", "main.yml") == documented
+    assert [name for name in options if not name.startswith(f"{role.name}_")] == []
+    assert (role / "README.md").is_file()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_a_module_is_documented_whole(path):
+    blocks = documentation(path)
+    assert set(blocks) == {"DOCUMENTATION", "EXAMPLES", "RETURN"} and all(blocks.values())
+    about = blocks["DOCUMENTATION"]
+    assert about["module"] == path.stem
+    assert {"check_mode", "diff_mode", "idempotent"} <= set(about["attributes"])
+    for attribute in about["attributes"].values():
+        assert attribute["support"] in ("full", "partial", "none", "N/A") and attribute["description"]
+        assert attribute["support"] != "partial" or attribute["details"]
+    assert any(f"mlserving.triton.{path.stem}" in task for task in blocks["EXAMPLES"])
+
+
+def test_the_action_group_holds_the_modules_that_act_on_a_cluster():
+    extending = [path.stem for path in MODULES if "mlserving.triton._cluster" in documentation(path)["DOCUMENTATION"].get("extends_documentation_fragment", [])]
+    assert load("meta", "runtime.yml")["action_groups"]["triton"] == extending
+
+
+def test_what_git_ignores_is_not_shipped():
+    patterns = [*load("galaxy.yml")["build_ignore"], *BUILD_IGNORES_ANYWAY]
+    lines = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+    ignored = [line.strip("/").replace("*", "sample") for line in lines if line and line[0] not in "#!"]
+
+    def ships(path):
+        return not any(fnmatch.fnmatch(str(part), pattern) for part in (path, *path.parents) for pattern in patterns)
+
+    assert ignored and [name for name in ignored if ships(pathlib.PurePath(name))] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page):
+    targets = [target.partition("#")[0] for target in LINK.findall(page.read_text(encoding="utf-8")) if not re.match(r"[a-z]+:", target)]
+    assert [target for target in targets if target and not (page.parent / target).exists()] == []
