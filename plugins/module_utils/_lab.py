@@ -13,11 +13,11 @@ import json
 import os
 import platform
 import shutil
-import ssl
 import subprocess
 import tarfile
 import urllib.error
-import urllib.request
+
+from ansible.module_utils.urls import open_url
 
 GIB = 1 << 30
 LEAST_DISK = 10 * GIB
@@ -31,7 +31,7 @@ RECORD = "/kind/lab.json"
 
 
 def host(cache: str) -> dict:
-    """Return what the machine is and has; sizes are in bytes."""
+    """Return what the machine is and has; sizes are in bytes, ``go`` is the version of the Go toolchain or empty."""
     with open("/proc/self/status", encoding="utf-8") as stream:
         effective = next((int(line.split()[1], 16) for line in stream if line.startswith("CapEff:")), 0)
     with open("/proc/1/comm", encoding="utf-8") as stream:
@@ -45,6 +45,7 @@ def host(cache: str) -> dict:
         "sys_resource": bool(effective >> CAP_SYS_RESOURCE & 1),
         "cgroup": 2 if os.path.exists("/sys/fs/cgroup/cgroup.controllers") else 1,
         "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "go": _run(["go", "env", "GOVERSION"])[1].removeprefix("go"),
         "disk_free": shutil.disk_usage(_existing(cache)).free,
     }
 
@@ -161,16 +162,15 @@ def digest(folder: str, recipe: dict) -> str:
     return total.hexdigest()[:10]
 
 
-def answers(url: str, ca_file: str | None = None, timeout: float = 2) -> bool:
-    """Whether a server answers at the URL, with whatever status below 500."""
-    context = ssl.create_default_context(cafile=ca_file) if ca_file else ssl._create_unverified_context()  # noqa: S323  only whether it answers
+def answers(url: str, timeout: float = 2) -> bool:
+    """Whether a server answers at the URL, with whatever status below 500. Its certificate does not matter."""
     try:
-        with urllib.request.urlopen(url, timeout=timeout, context=context if url.startswith("https") else None):
-            return True
+        open_url(url, timeout=timeout, validate_certs=False, use_proxy=False).close()
     except urllib.error.HTTPError as error:
         return error.code < 500
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError):
         return False
+    return True
 
 
 def _existing(path: str) -> str:

@@ -54,6 +54,12 @@ def row(pod: dict) -> dict:
     }
 
 
+def has_failed(seen: dict) -> bool:
+    """Whether a row of :func:`row` is of a pod that ran on a node, or tried to, and failed."""
+    tried = seen["node"] and not seen["ready"] and seen["phase"] != "Terminating"
+    return bool(tried and (seen["restarts"] or seen["reason"] not in ("", "ContainerCreating")))
+
+
 def words(seen: dict) -> str:
     """Return a row of :func:`row` as a sentence's part: "pod x on node y: Running, not ready, 2 restarts, CrashLoopBackOff"."""
     node = f" on node {seen['node']}" if seen["node"] else ""

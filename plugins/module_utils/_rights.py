@@ -35,6 +35,7 @@ NEEDED = (
     ("list", "apps", "replicasets"),
     ("list", "", "pods"),
     ("watch", "", "pods"),
+    ("delete", "", "pods"),
     ("get", "", "pods/log"),
     ("create", "", "pods/portforward"),
     ("list", "", "events"),

@@ -35,7 +35,7 @@ attributes:
     support: full
     description: When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
     details:
-      - The module never changes anything.
+      - The module changes nothing, except with O(renew_failed=true) while there are failed pods.
 options:
   namespace:
     description:
@@ -57,6 +57,12 @@ options:
       - How many relevant lines of a failed container's log to show at most. Credentials in them are redacted.
     type: int
     default: 20
+  renew_failed:
+    description:
+      - First delete the pods that had failed before, so that new ones start at once with what was corrected since. Left alone they
+        would start again only after a back-off of up to 5 minutes, and their old failure would be taken for a new one.
+    type: bool
+    default: false
 seealso:
   - module: mlserving.triton.triton_verify
 """
@@ -87,6 +93,12 @@ replicas:
   returned: success, not in check mode
   type: int
   sample: 4
+renewed:
+  description: Names of the pods that were deleted because they had failed before.
+  returned: success, not in check mode
+  type: list
+  elements: str
+  sample: []
 revision:
   description: The Deployment's revision.
   returned: success, not in check mode
@@ -168,6 +180,7 @@ ARGUMENT_SPEC = {
     "deployment": {"type": "str", "required": True},
     "timeout": {"type": "int", "default": 600},
     "log_lines": {"type": "int", "default": 20},
+    "renew_failed": {"type": "bool", "default": False},
 }
 
 
@@ -178,12 +191,13 @@ def main() -> None:
         module.exit_json(changed=False, skipped=True, msg="check mode applies nothing, so there is no rollout to wait for")
     rollout = _rollout_watch.Rollout(api, module.params["namespace"], module.params["deployment"], module.params["log_lines"])
     try:
+        renewed = rollout.renew_failed() if module.params["renew_failed"] else []
         result = rollout.wait(module.params["timeout"])
     except _rollout_watch.RolloutError as error:
         module.fail_json(msg=str(error), cause=error.cause, pods=error.pods, log=error.log)
     except _cluster.ClusterError as error:
         module.fail_json(msg=str(error), cause="cluster", pods=[], log=[])
-    module.exit_json(changed=False, **result)
+    module.exit_json(changed=bool(renewed), renewed=renewed, **result)
 
 
 if __name__ == "__main__":

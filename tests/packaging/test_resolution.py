@@ -21,7 +21,7 @@ def run(*command, cwd, **environment):
     return subprocess.run(command, cwd=cwd, env=UNNAMED | environment, capture_output=True, text=True, check=False)
 
 
-def expect_no_cluster(done):
+def assert_no_cluster(done):
     assert "no cluster is named" in re.sub(r"\s+", " ", done.stdout + done.stderr), done.stdout + done.stderr
 
 
@@ -49,16 +49,16 @@ def installed(checkout, tmp_path_factory):
 
 
 def test_from_a_plain_checkout_by_path(checkout, tmp_path):
-    expect_no_cluster(run("ansible-playbook", "playbooks/deploy.yml", "-i", "localhost,", cwd=checkout, HOME=str(tmp_path)))
+    assert_no_cluster(run("ansible-playbook", "playbooks/deploy.yml", "-i", "localhost,", cwd=checkout, HOME=str(tmp_path)))
 
 
 def test_from_a_plain_checkout_by_name(checkout, tmp_path):
-    expect_no_cluster(run("ansible-playbook", "mlserving.triton.deploy", "-i", "localhost,", cwd=checkout, HOME=str(tmp_path)))
+    assert_no_cluster(run("ansible-playbook", "mlserving.triton.deploy", "-i", "localhost,", cwd=checkout, HOME=str(tmp_path)))
 
 
 def test_installed(installed, tmp_path):
     done = run("ansible-playbook", "mlserving.triton.deploy", "-i", "localhost,", cwd=tmp_path, HOME=str(tmp_path), ANSIBLE_COLLECTIONS_PATH=str(installed))
-    expect_no_cluster(done)
+    assert_no_cluster(done)
 
 
 def test_as_an_automation_controller_installs_it(checkout, tmp_path):
@@ -67,7 +67,7 @@ def test_as_an_automation_controller_installs_it(checkout, tmp_path):
     assert done.returncode == 0, done.stderr
     assert (requirements / "ansible_collections/mlserving/triton/plugins/modules/triton_verify.py").exists()
     done = run("ansible-playbook", "playbooks/deploy.yml", "-i", "localhost,", cwd=checkout, HOME=str(tmp_path), ANSIBLE_COLLECTIONS_PATH=str(requirements))
-    expect_no_cluster(done)
+    assert_no_cluster(done)
 
 
 def test_the_artifact_holds_nothing_that_was_generated(installed):

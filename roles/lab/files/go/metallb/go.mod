@@ -1,6 +1,6 @@
 module mlserving.triton/lab/metallb
 
-go 1.26.8
+go 1.24.0
 
 tool (
 	go.universe.tf/metallb/controller
