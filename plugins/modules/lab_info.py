@@ -81,6 +81,7 @@ host:
     init: systemd
     sys_resource: true
     cgroup: 2
+    go: 1.26.8
     memory: 25769803776
     disk_free: 85899345920
 refusals:
