@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+#: The Services' names begin with the release's, and a Service's begins with a letter.
+SERVICE_LABEL = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
 #: Registry host and port, path, then tag and digest, as the distribution project's reference grammar has them.
 IMAGE = re.compile(
     r"(?:(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?)(?::[0-9]+)?/)?[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*"
@@ -43,9 +45,9 @@ def problems(inputs: dict, chart: dict) -> list[str]:
         _whole_number("triton_replicas", inputs["replicas"]),
         _whole_number("triton_gpus", inputs["gpus"]),
         _label("triton_namespace", inputs["namespace"], 63),
-        _label("triton_release", inputs["release"], 53),
+        _label("triton_release", inputs["release"], 53, letter_first=True),
         _label("triton_name_override", inputs.get("name_override") or "x", 63),
-        _label("triton_fullname_override", inputs.get("fullname_override") or "x", 63),
+        _label("triton_fullname_override", inputs.get("fullname_override") or "x", 63, letter_first=True),
         _image(inputs["image"]),
         _choice("triton_image_pull_policy", inputs["image_pull_policy"], PULL_POLICIES),
         _choice("triton_service_type", inputs["service_type"], SERVICE_TYPES),
@@ -69,18 +71,22 @@ def _whole_number(name: str, value: object) -> str | None:
     return f"{shown(name)} is {value!r}; allowed is a whole number from 0 upwards, such as -e {name}=2."
 
 
-def _label(name: str, value: object, longest: int) -> str | None:
-    if LABEL.fullmatch(str(value)) and len(str(value)) <= longest:
+def _label(name: str, value: object, longest: int, letter_first: bool = False) -> str | None:
+    pattern = SERVICE_LABEL if letter_first else LABEL
+    if pattern.fullmatch(str(value)) and len(str(value)) <= longest:
         return None
+    ends = "starting with a letter and ending with a letter or digit" if letter_first else "starting and ending with a letter or digit"
     return (
         f"{shown(name)} is {value!r}; Kubernetes allows 1 to {longest} lower-case letters, digits and '-', "
-        f"starting and ending with a letter or digit, such as {_suggestion(str(value), longest)!r}."
+        f"{ends}, such as {_suggestion(str(value), longest, letter_first)!r}."
     )
 
 
-def _suggestion(value: str, longest: int) -> str:
-    words = re.sub(r"([a-z0-9])([A-Z])", r"\1-\2", value).lower()
-    return re.sub(r"[^a-z0-9]+", "-", words).strip("-")[:longest].strip("-") or "triton"
+def _suggestion(value: str, longest: int, letter_first: bool) -> str:
+    words = re.sub(r"[^a-z0-9]+", "-", re.sub(r"([a-z0-9])([A-Z])", r"\1-\2", value).lower()).strip("-")
+    if letter_first and words[:1].isdigit():
+        words = f"triton-{words}"
+    return words[:longest].strip("-") or "triton"
 
 
 def _image(value: object) -> str | None:
