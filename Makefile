@@ -19,8 +19,9 @@ lab-down: .controller ## take the lab down; what was built stays in the cache
 
 test: lint unit packaging molecule ## everything (30 minutes with warm caches)
 
-lint: .tools ## ansible-lint and ansible-test sanity
+lint: .tools ## ansible-lint, the changelog and ansible-test sanity
 	ansible-lint --offline --profile production
+	antsibull-changelog lint
 	tools/sanity
 
 unit: .tools ## unit tests, without a cluster

@@ -61,12 +61,27 @@ def test_installed(installed, tmp_path):
     assert_no_cluster(done)
 
 
-def test_as_an_automation_controller_installs_it(checkout, tmp_path):
-    requirements = tmp_path / "requirements_collections"
-    done = run("ansible-galaxy", "collection", "install", "-r", "collections/requirements.yml", "-p", str(requirements), cwd=checkout, HOME=str(tmp_path))
+def sync(project, requirements, home):
+    """Install as a controller's project update does: ansible-galaxy in the project's folder, into a folder of its own."""
+    done = run("ansible-galaxy", "collection", "install", "-r", "collections/requirements.yml", "-p", str(requirements), cwd=project, HOME=str(home))
     assert done.returncode == 0, done.stderr
-    assert (requirements / "ansible_collections/mlserving/triton/plugins/modules/triton_verify.py").exists()
-    done = run("ansible-playbook", "playbooks/deploy.yml", "-i", "localhost,", cwd=checkout, HOME=str(tmp_path), ANSIBLE_COLLECTIONS_PATH=str(requirements))
+
+
+def test_as_an_automation_controllers_project(checkout, tmp_path):
+    requirements = tmp_path / "requirements_collections"
+    sync(checkout, requirements, tmp_path)
+    # A job puts the folder of the update before the path in the project's ansible.cfg.
+    done = run("ansible-playbook", "playbooks/deploy.yml", "-i", "localhost,", cwd=checkout, HOME=str(tmp_path), ANSIBLE_COLLECTIONS_PATH=f"{requirements}:./collections")
+    assert_no_cluster(done)
+
+
+def test_as_a_requirement_of_an_automation_controllers_project(checkout, tmp_path):
+    project, requirements = tmp_path / "project", tmp_path / "requirements_collections"
+    (project / "collections").mkdir(parents=True)
+    (project / "collections" / "requirements.yml").write_text(f"collections: [{{name: {checkout}, type: dir}}]\n", encoding="utf-8")
+    (project / "site.yml").write_text("- import_playbook: mlserving.triton.deploy\n", encoding="utf-8")
+    sync(project, requirements, tmp_path)
+    done = run("ansible-playbook", "site.yml", "-i", "localhost,", cwd=project, HOME=str(tmp_path), ANSIBLE_COLLECTIONS_PATH=str(requirements))
     assert_no_cluster(done)
 
 
