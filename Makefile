@@ -2,6 +2,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 SCENARIO ?= --all
+.NOTPARALLEL:
 
 .PHONY: help demo lab lab-down test lint sanity unit packaging molecule bench
 
