@@ -14,17 +14,8 @@ author:
 description:
   - Looks at the machine, at Docker, at what is built already and at the kind cluster, in one call.
   - Changes nothing. The role P(mlserving.triton.lab#role) decides from the answer what to do.
-attributes:
-  check_mode:
-    description: Can run in check mode and tell whether it would change something.
-    support: full
-    details: The module changes nothing.
-  diff_mode:
-    description: Returns what has changed.
-    support: none
-  idempotent:
-    description: A second run with the same options changes nothing.
-    support: full
+extends_documentation_fragment:
+  - mlserving.triton._attributes.read_only
 options:
   cluster_name:
     description: Name of the kind cluster.

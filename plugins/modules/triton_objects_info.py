@@ -15,18 +15,8 @@ description:
   - Lists the objects of all kinds by their metadata only, so that nothing stays unseen in a cleanup. The content of Secrets is not read.
   - Events, leases and other objects that the cluster derives or gives every namespace are left out.
 extends_documentation_fragment:
+  - mlserving.triton._attributes.read_only
   - mlserving.triton._cluster
-attributes:
-  check_mode:
-    description: Can run in check mode and tell whether it would change something.
-    support: full
-    details: The module changes nothing.
-  diff_mode:
-    description: Returns what has changed.
-    support: none
-  idempotent:
-    description: A second run with the same options changes nothing.
-    support: full
 options:
   namespace:
     description: The namespace to list; without it the whole cluster is listed.

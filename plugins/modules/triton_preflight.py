@@ -15,18 +15,8 @@ description:
   - Finds the one cluster that is named, asks for its version and for the rights that a deployment needs, and checks every input.
   - All problems are reported at once. Nothing is changed.
 extends_documentation_fragment:
+  - mlserving.triton._attributes.read_only
   - mlserving.triton._cluster
-attributes:
-  check_mode:
-    description: Can run in check mode and tell whether it would change something.
-    support: full
-    details: The module changes nothing.
-  diff_mode:
-    description: Returns what has changed.
-    support: none
-  idempotent:
-    description: A second run with the same options changes nothing.
-    support: full
 options:
   origin:
     description: In words, where the options that name the cluster come from. It appears in messages.

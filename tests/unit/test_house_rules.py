@@ -12,6 +12,7 @@ import re
 
 import pytest
 import yaml
+from ansible_collections.mlserving.triton.plugins.doc_fragments import _attributes
 
 ROOT = pathlib.Path(__file__).parents[2]
 ROLES = sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir())
@@ -50,8 +51,10 @@ def test_a_module_is_documented_whole(path):
     assert set(blocks) == {"DOCUMENTATION", "EXAMPLES", "RETURN"} and all(blocks.values())
     about = blocks["DOCUMENTATION"]
     assert about["module"] == path.stem
-    assert {"check_mode", "diff_mode", "idempotent"} <= set(about["attributes"])
-    for attribute in about["attributes"].values():
+    shared = "mlserving.triton._attributes.read_only" in about.get("extends_documentation_fragment", [])
+    attributes = (yaml.safe_load(_attributes.ModuleDocFragment.READ_ONLY) if shared else about)["attributes"]
+    assert {"check_mode", "diff_mode", "idempotent"} <= set(attributes)
+    for attribute in attributes.values():
         assert attribute["support"] in ("full", "partial", "none", "N/A") and attribute["description"]
         assert attribute["support"] != "partial" or attribute["details"]
     assert any(f"mlserving.triton.{path.stem}" in task for task in blocks["EXAMPLES"])
