@@ -16,7 +16,7 @@ VERSIONS = yaml.safe_load((LAB / "vars" / "main" / "main.yml").read_text(encodin
 GO_MODULES = {
     "kubernetes": ["k8s.io/kubernetes"],
     "kind": ["sigs.k8s.io/kind"],
-    "etcd": ["go.etcd.io/etcd/server/v3", "go.etcd.io/etcd/etcdctl/v3"],
+    "etcd": ["go.etcd.io/etcd/server/v3"],
     "coredns": ["github.com/coredns/coredns"],
     "metallb": ["go.universe.tf/metallb"],
 }
