@@ -27,7 +27,8 @@ PARALLEL = 16
 def everything(api: "kubernetes.client.ApiClient", namespace: str | None) -> list[dict]:
     """Return the objects as apiVersion, kind, namespace (None outside one), name, labels and owned (has an owner), sorted.
 
-    Derived objects and those that every namespace is given are left out.
+    Derived objects and those that every namespace is given are left out. A kind that may not be listed stands there as one
+    object named "*", so that nobody takes what is not seen for nothing.
 
     :param namespace: only this one; None means the whole cluster
     :raises _cluster.ClusterError: the API server refuses to list what its credentials should see
@@ -60,7 +61,12 @@ def _objects(api: "kubernetes.client.ApiClient", kind: tuple[str, str, dict], na
     prefix, version, resource = kind
     path = f"{prefix}/namespaces/{namespace}/{resource['name']}" if namespace else f"{prefix}/{resource['name']}"
     # Only the metadata: the content of a Secret never leaves the API server.
-    content = _get(api, path, absent_is_empty=True, accept="application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io") or {}
+    try:
+        content = _get(api, path, absent_is_empty=True, accept="application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io") or {}
+    except _kube.RequestError as error:
+        if error.status != 403:
+            raise
+        content = {"items": [{"metadata": {"name": "*", "namespace": namespace}}]}
     objects = []
     for item in content.get("items") or []:
         metadata = item["metadata"]
@@ -86,7 +92,7 @@ def _get(api: "kubernetes.client.ApiClient", path: str, absent_is_empty: bool = 
         raise _kube.explain(f"listing {path}", error) from None
     if response.status < 300:
         return json.loads(content)
-    # 403 and 405: a kind that may not be listed here; 404 and 503: an API whose server is gone.
-    if absent_is_empty and response.status in (403, 404, 405, 503):
+    # 405: a kind that cannot be listed here; 404 and 503: an API whose server is gone.
+    if absent_is_empty and response.status in (404, 405, 503):
         return None
-    raise _cluster.ClusterError(f"the cluster refused GET {path}: {response.status} {response.reason}.")
+    raise _kube.RequestError(f"the cluster refused GET {path}: {response.status} {response.reason}.", response.status)

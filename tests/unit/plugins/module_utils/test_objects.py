@@ -84,7 +84,12 @@ def test_a_custom_resource_is_seen(cluster):
     assert "example.com/v2 Thing triton/mine" in names(everything(cluster))
 
 
-@pytest.mark.parametrize("status", [403, 404, 405, 503])
+def test_a_kind_that_may_not_be_listed_counts_as_something(cluster):
+    cluster.answers["/api/v1/namespaces/triton/configmaps"] = 403
+    assert names(everything(cluster)) == ["v1 ConfigMap triton/*", "apps/v1 Deployment triton/demo", "apps/v1 ReplicaSet triton/demo-1"]
+
+
+@pytest.mark.parametrize("status", [404, 405, 503])
 def test_a_kind_that_cannot_be_listed_does_not_hide_the_others(cluster, status):
     cluster.answers["/api/v1/namespaces/triton/configmaps"] = status
     cluster.answers["/apis"]["groups"].append({"name": "gone", "preferredVersion": {"groupVersion": "gone/v1"}})
