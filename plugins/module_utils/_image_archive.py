@@ -26,7 +26,7 @@ class ArchiveError(Exception):
 def write(destination: str, images: list[dict]) -> int:
     """Write the images to one archive at ``destination``, replacing it in one step. Return its size in bytes.
 
-    An image has ``tags`` (list), ``layers`` (list) and optionally entrypoint, cmd (lists), env (dict), user, workdir and
+    An image has ``tags`` (list), ``layers`` (list) and optionally entrypoint, cmd (lists), env, labels (dicts), user, workdir and
     stop_signal. A layer is ``{"tar": path}`` or ``{"entries": [...]}``; an entry has ``dest`` (absolute path) and one of
     ``src`` (file or folder), ``content`` (text), ``link`` (target) or ``directory`` (true), and optionally mode (octal
     text), owner (uid used as gid too).
@@ -57,6 +57,7 @@ def _configuration(image: dict, digests: list[str]) -> dict:
         "Env": [f"{key}={value}" for key, value in (image.get("env") or {}).items()],
         "User": image.get("user") or "",
         "WorkingDir": image.get("workdir") or "/",
+        "Labels": image.get("labels") or {},
     }
     if image.get("stop_signal"):
         run["StopSignal"] = image["stop_signal"]

@@ -60,6 +60,9 @@ options:
       env:
         description: Environment variables.
         type: dict
+      labels:
+        description: Labels of the image.
+        type: dict
       user:
         description: User that the container runs as.
         type: str
@@ -110,6 +113,7 @@ def main():
         "entrypoint": texts,
         "cmd": texts,
         "env": {"type": "dict"},
+        "labels": {"type": "dict"},
         "user": {"type": "str"},
         "workdir": {"type": "str"},
         "stop_signal": {"type": "str"},

@@ -87,10 +87,18 @@ def test_the_same_content_gives_the_same_bytes(write, tmp_path):
 
 
 def test_how_it_runs(write):
-    run = {"entrypoint": ["/a"], "cmd": ["-v"], "env": {"A": 1, "B": "x=y"}, "user": "1000", "workdir": "/w", "stop_signal": "SIGINT"}
+    run = {"entrypoint": ["/a"], "cmd": ["-v"], "env": {"A": 1, "B": "x=y"}, "labels": {"l": "x"}, "user": "1000", "workdir": "/w", "stop_signal": "SIGINT"}
     configuration, _layers = write({"layers": [entries(content("/a"))], **run}).images["a:1"]
     assert (configuration["architecture"], configuration["os"]) == ("amd64", "linux")
-    assert configuration["config"] == {"Entrypoint": ["/a"], "Cmd": ["-v"], "Env": ["A=1", "B=x=y"], "User": "1000", "WorkingDir": "/w", "StopSignal": "SIGINT"}
+    assert configuration["config"] == {
+        "Entrypoint": ["/a"],
+        "Cmd": ["-v"],
+        "Env": ["A=1", "B=x=y"],
+        "User": "1000",
+        "WorkingDir": "/w",
+        "Labels": {"l": "x"},
+        "StopSignal": "SIGINT",
+    }
     assert write({"layers": []}).images["a:1"][0]["config"]["WorkingDir"] == "/"
 
 
