@@ -71,7 +71,8 @@ def test_as_an_automation_controllers_project(checkout, tmp_path):
     requirements = tmp_path / "requirements_collections"
     sync(checkout, requirements, tmp_path)
     # A job puts the folder of the update before the path in the project's ansible.cfg.
-    done = run("ansible-playbook", "playbooks/deploy.yml", "-i", "localhost,", cwd=checkout, HOME=str(tmp_path), ANSIBLE_COLLECTIONS_PATH=f"{requirements}:./collections")
+    path = f"{requirements}:./collections"
+    done = run("ansible-playbook", "playbooks/deploy.yml", "-i", "localhost,", cwd=checkout, HOME=str(tmp_path), ANSIBLE_COLLECTIONS_PATH=path)
     assert_no_cluster(done)
 
 
