@@ -177,7 +177,7 @@ def main():
     ready = (
         cluster["running"]
         and len(cluster["nodes"]) == options["workers"] + 1
-        and facts.get("digest") == total
+        and facts.get("digest") == cluster["digest"] == total
         and facts.get("cluster_name") == options["cluster_name"]
         and os.path.exists(facts.get("kubeconfig", ""))
         and os.path.exists(facts.get("credentials_file", ""))
