@@ -4,7 +4,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 SCENARIO ?= --all
 .NOTPARALLEL:
 
-.PHONY: help demo lab lab-down test lint sanity unit packaging molecule bench
+.PHONY: help demo lab lab-down examples test lint sanity unit packaging molecule bench bench-repository
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -17,6 +17,10 @@ lab: .controller ## bring the lab up: a kind cluster with S3 and a load balancer
 
 lab-down: .controller ## take the lab down; what was built stays in the cache
 	ansible-playbook playbooks/lab_down.yml
+
+examples: ## build the ImageNet example, 19 MB (1 minute the first time)
+	@tools/venv examples/requirements.txt
+	@python examples/imagenet/build
 
 test: lint unit packaging molecule ## everything (30 minutes with warm caches)
 
@@ -34,8 +38,11 @@ packaging: .tools ## the collection resolves from a checkout, installed, and as 
 molecule: .tools ## all Molecule scenarios, or one: make molecule SCENARIO=deploy
 	molecule test $(if $(filter --all,$(SCENARIO)),--all,--scenario-name $(SCENARIO))
 
-bench: .controller ## the figures in docs/figures.md
+bench: .controller ## the deployments' figures in docs/benchmarks.md (15 minutes)
 	benchmarks/run
+
+bench-repository: .controller ## the uploads' figures in docs/benchmarks.md, beside aws s3 sync and s5cmd (20 minutes)
+	benchmarks/repository
 
 .PHONY: .controller .tools
 .controller:

@@ -1,59 +1,84 @@
 # Copyright (c) the mlserving.triton authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A local tree of models: which files Triton needs of it, and what would keep Triton from serving it.
+"""A local tree of models: which files it holds, and what of it could not be read.
 
-PRIVATE to the collection. A further check is a further entry of RULES.
+PRIVATE to the collection. This reads and judges nothing; what would keep Triton from serving a tree stands in _model_rules.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import pathlib
 import re
+import stat
 
 CONFIG = "config.pbtxt"
 #: Golden cases of a model, read by the collection and of no use to Triton.
 NOT_UPLOADED = "verify.yml"
-#: Path elements that Triton can address on a store with its own endpoint.
-ADDRESSABLE = re.compile(r"[0-9a-zA-Z._-]+")
 VERSION = re.compile(r"[0-9]+")
-ENSEMBLE = re.compile(r'^\s*(ensemble_scheduling\b|platform\s*:\s*"ensemble")', re.MULTILINE)
+#: Uploaded in place of an empty version directory, since an object store has no empty directories.
+MARKER = ".keep"
+MARKER_CONTENT = b"Keeps this directory, which would be empty otherwise.\n"
 
 
 class TreeError(Exception):
-    """The tree cannot be served. The text lists everything that was found."""
+    """The tree as a whole cannot be read. The text says why."""
 
 
 @dataclasses.dataclass(frozen=True)
 class File:
-    """One file. ``name`` is its path below the tree's root with slashes, such as simple/1/model.py; ``size`` is in bytes."""
+    """One file. ``name`` is its path below the tree's root with slashes, such as simple/1/model.py; ``size`` is in bytes.
+
+    ``identity`` is device, inode, mtime_ns and ctime_ns. A marker has ``content`` instead of a path and an identity.
+    """
 
     name: str
-    path: pathlib.Path
+    path: pathlib.Path | None
     size: int
+    identity: tuple[int, int, int, int] | None
+    content: bytes | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """What the walk met at ``name``. ``kind``: unreadable, dangling, loop, external or special; ``detail`` completes a sentence."""
+
+    name: str
+    kind: str
+    detail: str
 
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """One directory of the tree's root. ``versions`` maps each numeric subdirectory to how many files it holds."""
+    """One directory of the tree's root.
+
+    ``versions`` maps each numeric subdirectory to how many files it holds, markers not counted; ``directories`` are the names
+    of all subdirectories; ``config`` is what config.pbtxt holds, None if there is none or it cannot be read.
+    """
 
     name: str
     files: tuple[File, ...]
     versions: dict[str, int]
-    has_config: bool
-    is_ensemble: bool
+    directories: tuple[str, ...]
+    config: bytes | None
 
 
 @dataclasses.dataclass(frozen=True)
 class Tree:
+    """``strays`` are the names of the files beside the model directories; they are not uploaded."""
+
+    root: pathlib.Path
     models: tuple[Model, ...]
-    warnings: tuple[str, ...]
+    strays: tuple[str, ...]
+    problems: tuple[Problem, ...]
 
     @property
     def files(self) -> list[File]:
-        return [file for model in self.models for file in model.files]
+        """Everything to upload, sorted by name."""
+        return sorted((file for model in self.models for file in model.files), key=lambda file: file.name)
 
 
 def is_ignored(name: str) -> bool:
@@ -66,125 +91,150 @@ def model_names(source: str) -> list[str]:
 
     :raises TreeError: there is no such directory, or none in it
     """
-    root = pathlib.Path(source)
-    if not root.exists():
-        raise TreeError(f"source {source} does not exist on the controller. Give the directory that holds the model directories.")
-    if not root.is_dir():
-        raise TreeError(f"source {source} is not a directory. Give the directory that holds the model directories.")
-    try:
-        names = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not is_ignored(entry.name))
-    except OSError as error:
-        raise TreeError(f"source {source} cannot be read: {error.strerror}.") from None
+    names = [entry.name for entry in _root_entries(source) if _is_directory(entry)]
     if not names:
-        raise TreeError(f"source {source} holds no model directory. Expected: MODEL/config.pbtxt and MODEL/1/FILE.")
+        raise TreeError(f"source {source} holds no model directory. Expected: MODEL/{CONFIG} and MODEL/1/FILE.")
     return names
 
 
-def read(source: str) -> Tree:
-    """Return the models below ``source``; files beside the model directories are not part of it.
+def read(source: str, follow_external_links: bool = False) -> Tree:
+    """Return what is below ``source``. A fault inside a model is a :class:`Problem` of the tree.
 
-    :raises TreeError: something in it cannot be served, or cannot be read
+    Links are followed, since an object store has none; those that lead out of the tree only on demand.
+
+    :raises TreeError: there is no such directory, no model directory in it, or it cannot be read
     """
-    root = pathlib.Path(source)
-    models, problems, warnings = [], [], []
-    for name in model_names(source):
+    names = model_names(source)
+    walk = _Walk(source, follow_external_links)
+    models, strays = [], []
+    for entry in _root_entries(source):
+        if entry.name in names:
+            models.append(walk.model(entry))
+        elif walk.stat(entry, entry.name):
+            strays.append(entry.name)
+    return Tree(pathlib.Path(source), tuple(models), tuple(strays), tuple(walk.problems))
+
+
+def _root_entries(source: str) -> list[os.DirEntry]:
+    if not os.path.exists(source):
+        raise TreeError(f"source {source} does not exist on the controller. Give the directory that holds the model directories.")
+    if not os.path.isdir(source):
+        raise TreeError(f"source {source} is not a directory. Give the directory that holds the model directories.")
+    try:
+        return _entries(source)
+    except OSError as error:
+        raise TreeError(f"source {source} cannot be read: {error.strerror}.") from None
+
+
+def _entries(path: str) -> list[os.DirEntry]:
+    with os.scandir(path) as found:
+        return sorted((entry for entry in found if not is_ignored(entry.name)), key=lambda entry: entry.name)
+
+
+def _is_directory(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+class _Walk:
+    """Collects the files and problems of one model after the other."""
+
+    def __init__(self, source: str, follow_external_links: bool):
+        self.problems: list[Problem] = []
+        self._root = os.path.realpath(source)
+        self._follow_external_links = follow_external_links
+        self._above = frozenset({_inode(os.stat(source))})
+        self._files: list[File] = []
+        self._directories: list[str] = []
+
+    def model(self, entry: os.DirEntry) -> Model:
+        self._files, self._directories = [], []
+        before = len(self.problems)
+        self._entry(entry, entry.name, self._above, f"{entry.name}/{NOT_UPLOADED}")
+        directories = tuple(name.split("/")[1] for name in self._directories if name.count("/") == 1)
+        versions = {name: 0 for name in directories if VERSION.fullmatch(name)}
+        for file in self._files:
+            version = file.name.split("/", 2)[1]
+            if version in versions:
+                versions[version] += 1
+        troubled = {problem.name.split("/")[1] for problem in self.problems[before:] if "/" in problem.name}
+        markers = [self._marker(f"{entry.name}/{version}") for version, count in versions.items() if not count and version not in troubled]
+        return Model(entry.name, tuple(self._files + markers), versions, directories, self._config(entry.name))
+
+    def stat(self, entry: os.DirEntry, name: str) -> os.stat_result | None:
+        """Return what the entry, or the file it links to, is; None if that is a problem."""
         try:
-            models.append(_model(root, name))
+            found = entry.stat()
         except OSError as error:
-            problems.append(f"{error.filename}: cannot be read: {error.strerror}")
-    for model in models:
-        for rule in RULES:
-            for text in rule(model):
-                (warnings if rule in ADVISORY else problems).append(text)
-    if problems:
-        listed = "; ".join(problems[:20]) + (f"; and {len(problems) - 20} more" if len(problems) > 20 else "")
-        raise TreeError(f"Triton could not serve {source}: {listed}. Nothing was transferred.")
-    return Tree(tuple(models), tuple(warnings))
+            kind = {errno.ENOENT: "dangling", errno.ELOOP: "loop"}.get(error.errno, "unreadable")
+            self._problem(name, kind, _target(entry) if kind == "dangling" else error.strerror)
+            return None
+        if entry.is_symlink() and not self._follow_external_links:
+            target = os.path.realpath(entry.path)
+            if target != self._root and not target.startswith(os.path.join(self._root, "")):
+                self._problem(name, "external", target)
+                return None
+        return found
+
+    def _entry(self, entry: os.DirEntry, name: str, above: frozenset, left_out: str) -> None:
+        found = self.stat(entry, name)
+        if not found:
+            return
+        if stat.S_ISDIR(found.st_mode):
+            if _inode(found) in above:
+                self._problem(name, "loop", "it leads back to a directory above it")
+                return
+            self._directories.append(name)
+            self._directory(entry.path, name, above | {_inode(found)}, left_out)
+        elif not stat.S_ISREG(found.st_mode):
+            self._problem(name, "special", _kind(found.st_mode))
+        elif not os.access(entry.path, os.R_OK):
+            self._problem(name, "unreadable", "Permission denied")
+        else:
+            identity = (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
+            self._files.append(File(name, pathlib.Path(entry.path), found.st_size, identity))
+
+    def _directory(self, path: str, name: str, above: frozenset, left_out: str) -> None:
+        try:
+            entries = _entries(path)
+        except OSError as error:
+            self._problem(name, "unreadable", error.strerror)
+            return
+        for entry in entries:
+            below = f"{name}/{entry.name}"
+            if below != left_out:
+                self._entry(entry, below, above, left_out)
+
+    def _config(self, model: str) -> bytes | None:
+        file = next((file for file in self._files if file.name == f"{model}/{CONFIG}"), None)
+        if not file:
+            return None
+        try:
+            return file.path.read_bytes()
+        except OSError as error:
+            self._problem(file.name, "unreadable", error.strerror)
+            return None
+
+    def _marker(self, directory: str) -> File:
+        return File(f"{directory}/{MARKER}", None, len(MARKER_CONTENT), None, MARKER_CONTENT)
+
+    def _problem(self, name: str, kind: str, detail: str) -> None:
+        self.problems.append(Problem(name, kind, detail))
 
 
-def _model(root: pathlib.Path, name: str) -> Model:
-    directory = root / name
-    files = tuple(
-        File(path.relative_to(root).as_posix(), path, path.stat().st_size)
-        for path in _walk(directory, (directory.resolve(),))
-        if path != directory / NOT_UPLOADED
-    )
-    versions = {entry.name: 0 for entry in sorted(directory.iterdir()) if entry.is_dir() and VERSION.fullmatch(entry.name)}
-    for file in files:
-        version = file.name.split("/")[1]
-        if version in versions:
-            versions[version] += 1
-    config = directory / CONFIG
-    text = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else ""
-    return Model(name, files, versions, config.is_file(), bool(ENSEMBLE.search(text)))
+def _inode(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
 
 
-def _walk(directory: pathlib.Path, above: tuple[pathlib.Path, ...]):
-    """Yield the files below a directory. Links are followed, since an object store has none; a loop of them is an OSError."""
-    for entry in sorted(directory.iterdir()):
-        if is_ignored(entry.name):
-            continue
-        if not entry.is_dir():
-            yield entry
-            continue
-        target = entry.resolve()
-        if target in above:
-            raise OSError(0, "the link leads back to a directory above it", str(entry))
-        yield from _walk(entry, (*above, target))
+def _target(entry: os.DirEntry) -> str:
+    try:
+        return os.readlink(entry.path)
+    except OSError:
+        return "nothing"
 
 
-def _has_something_to_serve(model: Model):
-    if not model.has_config and not any(model.versions.values()):
-        yield f"{model.name}: neither {CONFIG} nor a version directory with files, such as {model.name}/1/. Remove what is no model"
-
-
-def _has_a_version(model: Model):
-    if model.has_config and not model.versions and not model.is_ensemble:
-        yield f"{model.name}: no version directory. Put the model's files into {model.name}/1/"
-
-
-def _versions_hold_files(model: Model):
-    for version, count in model.versions.items():
-        if not count and not model.is_ensemble:
-            yield f"{model.name}/{version}: the version directory is empty. Put the model's files into it, or remove it"
-
-
-def _versions_are_seen(model: Model):
-    for version in model.versions:
-        if version.startswith("0"):
-            yield f"{model.name}/{version}: Triton ignores version directories that start with 0. Rename it, such as to {version.lstrip('0') or '1'}"
-
-
-def _names_are_addressable(model: Model):
-    for file in model.files:
-        if not all(ADDRESSABLE.fullmatch(element) for element in file.name.split("/")):
-            yield f"{file.name}: Triton can address only letters, digits, '.', '_' and '-' in names. Rename it"
-
-
-def _is_regular(model: Model):
-    for file in model.files:
-        if not file.path.is_file():
-            yield f"{file.name}: is not a regular file. Remove it"
-        elif not os.access(file.path, os.R_OK):
-            yield f"{file.name}: cannot be read by this user"
-
-
-def _ensemble_has_a_version(model: Model):
-    if model.is_ensemble and not any(model.versions.values()):
-        yield (
-            f"{model.name}: an object store has no empty directories, so the ensemble's version directory will not be there. "
-            f"Put any file into it, such as {model.name}/1/README"
-        )
-
-
-#: Each takes a Model and yields what is wrong with it. Those in ADVISORY only warn.
-RULES = (
-    _has_something_to_serve,
-    _has_a_version,
-    _versions_hold_files,
-    _versions_are_seen,
-    _names_are_addressable,
-    _is_regular,
-    _ensemble_has_a_version,
-)
-ADVISORY = (_ensemble_has_a_version,)
+def _kind(mode: int) -> str:
+    kinds = ((stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISBLK, "a block device"), (stat.S_ISCHR, "a character device"))
+    return next((text for test, text in kinds if test(mode)), "no regular file")

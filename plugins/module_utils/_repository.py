@@ -1,53 +1,61 @@
 # Copyright (c) the mlserving.triton authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A model repository in a bucket: what differs from a local tree, the transfer, and taking it back.
+"""A model repository in a bucket: looked at, published and taken back. PRIVATE to the collection.
 
-PRIVATE to the collection. Nothing here changes the store but create_bucket, transfer, delete and delete_bucket.
+Only publish and remove change the store.
 """
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
-import hashlib
+import datetime
+from concurrent.futures import ThreadPoolExecutor
 
+from ansible_collections.mlserving.triton.plugins.module_utils import _bucket, _repository_plan
+from ansible_collections.mlserving.triton.plugins.module_utils._file_digest import Digests
 from ansible_collections.mlserving.triton.plugins.module_utils._model_tree import CONFIG, File
-from ansible_collections.mlserving.triton.plugins.module_utils._s3 import Location, S3Error, Store, code_of
+from ansible_collections.mlserving.triton.plugins.module_utils._repository_plan import OF_RELEASES, RELEASE, RELEASES, Plan
+from ansible_collections.mlserving.triton.plugins.module_utils._repository_transfer import Transfer
+from ansible_collections.mlserving.triton.plugins.module_utils._s3 import SHA256, Object, S3Error, Store
+from ansible_collections.mlserving.triton.plugins.module_utils._s3_url import Location
 
-try:
-    from boto3.s3.transfer import TransferConfig, create_transfer_manager
-    from botocore.exceptions import ClientError
-except ImportError:
-    # Reported by the module, through _s3.IMPORT_ERROR.
-    ClientError = Exception
-
-#: Bytes. Below it a file is one request, whose ETag is the file's MD5 on most stores.
-MULTIPART_FROM = 64 * 1024 * 1024
-#: The most keys that one DeleteObjects request takes.
-DELETE_AT_ONCE = 1000
-TAG = {"Key": "managed-by", "Value": "mlserving.triton"}
+LAYOUTS = ("in_place", "release")
+#: How long the tree of a release that never got its manifest is left to the run that may still be writing it.
+UNFINISHED_FOR = datetime.timedelta(days=1)
 
 
 @dataclasses.dataclass(frozen=True)
-class Object:
-    """An object as a listing shows it; ``size`` is in bytes."""
+class Release:
+    """A tree below releases/; ``published`` is when its manifest was written, None for one that was never finished."""
 
-    size: int
-    etag: str
+    name: str
+    published: datetime.datetime | None
 
 
-@dataclasses.dataclass(frozen=True)
-class Upload:
-    """What a transfer has to do. ``existing`` holds the keys below the prefix, or is None if there is no bucket."""
+@dataclasses.dataclass
+class Publication:
+    """What publishing has to do. ``url`` is what Triton is pointed at; ``bucket`` is false if there is none yet."""
 
-    files: tuple[File, ...]
-    unchanged: int
-    existing: tuple[str, ...] | None
+    plan: Plan
+    location: Location
+    bucket: bool
+    release: str = ""
+    manifest: bytes | None = None
+    obsolete: tuple[str, ...] = ()
+    obsolete_keys: tuple[list[str], list[str]] = ((), ())
 
     @property
-    def bytes(self) -> int:
-        return sum(file.size for file in self.files)
+    def url(self) -> str:
+        return self.location.url
+
+    @property
+    def deleted(self) -> list[str]:
+        return sorted((*self.plan.deleted, *self.obsolete_keys[0], *self.obsolete_keys[1]))
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.plan.steps or self.deleted or self.manifest or not self.bucket)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,188 +63,182 @@ class Removal:
     """What taking back has to do. ``kept`` says why the bucket stays, if it was to go."""
 
     keys: tuple[str, ...]
-    existing: tuple[str, ...] | None
+    existing: tuple[str, ...]
     bucket: bool
     kept: tuple[str, ...]
+    prefixes: tuple[str, ...] = ()
 
 
-def listing(store: Store, location: Location) -> dict[str, Object] | None:
-    """Return {key: Object} below the prefix, or None if the bucket does not exist.
+class Repository:
+    """A place in a bucket.
 
-    :raises S3Error: the store refuses or does not answer
+    :param digests: checksums of local files
+    :param parallel: how many files are read and how many requests run at a time
     """
-    objects = {}
-    with store.explained("be listed"):
-        try:
-            for entry in _entries(store, location.key("") if location.prefix else ""):
-                objects[entry["Key"]] = Object(entry["Size"], entry.get("ETag", "").strip('"'))
-        except ClientError as error:
-            if code_of(error) != "NoSuchBucket":
-                raise
+
+    def __init__(self, store: Store, location: Location, digests: Digests, parallel: int):
+        self._store, self._location, self._digests, self._parallel = store, location, digests, parallel
+
+    def _prefix(self, path: str = "") -> str:
+        return self._location.key(path) if self._location.prefix or path else ""
+
+    def objects(self) -> dict[str, Object] | None:
+        """Return key -> object below the prefix, or None if there is no bucket."""
+        listing = self._store.list(self._prefix())
+        return listing.objects if listing else None
+
+    def releases(self) -> list[Release] | None:
+        """Return the releases, the latest first, then the unfinished ones; None if there is no bucket."""
+        listing = self._store.list(self._prefix(f"{RELEASES}/"), "/")
+        if listing is None:
             return None
-    return objects
+        names = {self._location.name(key).removeprefix(f"{RELEASES}/").removesuffix(".json"): found.modified for key, found in listing.objects.items()}
+        folders = {self._location.name(key).removeprefix(f"{RELEASES}/").rstrip("/") for key in listing.folders}
+        found = [Release(name, modified) for name, modified in names.items() if RELEASE.fullmatch(name)]
+        found.sort(key=lambda release: (release.published, release.name), reverse=True)
+        return found + [Release(name, None) for name in sorted(folders - names.keys()) if RELEASE.fullmatch(name)]
+
+    def plan_in_place(self, files: list[File], prune: bool) -> Publication:
+        """Compare the files with what lies right below the prefix.
+
+        :raises S3Error: the store refuses; or prune would empty the root of a bucket that is not ours
+        :raises FileError: a file cannot be read, or changed
+        """
+        remote = self.objects()
+        plan = _repository_plan.in_place(files, self._location, remote, self._digests, self._sums, prune)
+        if plan.deleted and not self._location.prefix and not _bucket.is_ours(self._store):
+            raise S3Error(
+                f"{self._store.where} does not carry the tag {_bucket.TAG['Key']}={_bucket.TAG['Value']}, so nothing at its root is pruned. "
+                "Give a url with a prefix, or prune: false."
+            )
+        return Publication(plan, self._location, remote is not None)
+
+    def plan_release(self, files: list[File], keep: int) -> Publication:
+        """Compare the files with the releases that are there.
+
+        :param keep: how many complete releases stay, this one among them
+        :raises S3Error: the store refuses
+        :raises FileError: a file cannot be read, or changed
+        """
+        releases = self.releases()
+        computed = self._digests.of(files)
+        name = _repository_plan.release_digest(files, computed)
+        location = self._location.below(f"{RELEASES}/{name}")
+        complete = [release for release in releases or () if release.published]
+        is_complete = any(release.name == name for release in complete)
+        there = self._store.list(location.key("")).objects if releases is not None and any(each.name == name for each in releases) else {}
+        known = {} if is_complete and len(there) == len(files) else self._known([release.name for release in complete][: keep + 1])
+        plan = _repository_plan.release(files, location, computed, there, known, self._sums)
+        # Written again if another one was published after it: the releases that stay are those that were published last.
+        is_latest = any(release.name == name for release in complete if release.published == complete[0].published)
+        manifest = None if is_latest else _repository_plan.manifest(name, files, computed)
+        obsolete = [release.name for release in complete if release.name != name][keep - 1 :] + self._abandoned(releases or (), name)
+        return Publication(plan, location, releases is not None, name, manifest, tuple(obsolete), self._keys_of(obsolete))
+
+    def _known(self, names: list[str]) -> dict[str, tuple[str, Object]]:
+        """Return sha256 -> (key, object) of what complete releases hold, the latest of them first."""
+        known = {}
+        with ThreadPoolExecutor(self._parallel) as pool:
+            folders = pool.map(lambda name: self._store.list(self._prefix(f"{RELEASES}/{name}/")), names)
+            manifests = pool.map(lambda name: self._store.read(self._prefix(f"{RELEASES}/{name}.json")), names)
+            for name, listing, content in zip(names, folders, manifests):
+                for sha256, (file, size) in _repository_plan.read_manifest(content).items():
+                    key = self._prefix(f"{RELEASES}/{name}/{file}")
+                    found = listing.objects.get(key) if listing else None
+                    if found and found.size == size:
+                        known.setdefault(sha256, (key, found))
+        return known
+
+    def _abandoned(self, releases: list[Release], current: str) -> list[str]:
+        """Return the unfinished releases that no run can still be writing."""
+        now, found = datetime.datetime.now(datetime.timezone.utc), []
+        for release in releases:
+            if release.published is None and release.name != current:
+                listing = self._store.list(self._prefix(f"{RELEASES}/{release.name}/"))
+                times = [each.modified for each in listing.objects.values()] if listing else []
+                if times and now - max(times) > UNFINISHED_FOR:
+                    found.append(release.name)
+        return found
+
+    def _keys_of(self, names: list[str]) -> tuple[list[str], list[str]]:
+        """Return (manifests, other keys) of releases, in the order in which they are deleted."""
+        listings = [self._store.list(self._prefix(f"{RELEASES}/{name}")) for name in names]
+        manifests = {self._prefix(f"{RELEASES}/{name}.json") for name in names}
+        folders = tuple(self._prefix(f"{RELEASES}/{name}/") for name in names)
+        keys = sorted(key for listing in listings if listing for key in listing.objects if key in manifests or key.startswith(folders))
+        return [key for key in keys if key in manifests], [key for key in keys if key not in manifests]
+
+    def _sums(self, keys: list[str]) -> dict[str, str]:
+        """Return key -> SHA-256 in the metadata of those objects that have it."""
+        with ThreadPoolExecutor(self._parallel) as pool:
+            found = dict(zip(keys, pool.map(self._store.metadata, keys)))
+        return {key: metadata[SHA256] for key, metadata in found.items() if metadata and SHA256 in metadata}
+
+    def publish(self, publication: Publication) -> list[str]:
+        """Do what was planned; return what to warn of. What is served already is never damaged by a failure.
+
+        :raises S3Error: the store refuses
+        :raises FileError: a file cannot be read, or changed
+        """
+        warnings = [] if publication.bucket else _bucket.create(self._store)
+        transfer = Transfer(self._store, self._digests, self._parallel)
+        for stage in publication.plan.stages:
+            transfer.run(stage)
+        for keys in publication.plan.deletes:
+            self._store.delete(keys)
+        if publication.manifest:
+            # Last of all: only with it is the release complete.
+            transfer.run([self._manifest_step(publication)])
+        for keys in publication.obsolete_keys:
+            self._store.delete(keys)
+        return warnings
+
+    def _manifest_step(self, publication: Publication) -> _repository_plan.Step:
+        content = publication.manifest
+        return _repository_plan.Step(File("manifest", None, len(content), None, content), self._prefix(f"{RELEASES}/{publication.release}.json"))
+
+    def plan_removal(self, models: list[str] | None, with_bucket: bool) -> Removal:
+        """Find what to delete: the objects of ``models`` and of all releases, or with None all below the prefix; and the bucket if it is ours.
+
+        :raises S3Error: the store refuses; or the whole of a bucket that is not ours is meant
+        """
+        existing = self.objects()
+        if existing is None:
+            return Removal((), (), False, ())
+        if models is None and not self._location.prefix and existing and not _bucket.is_ours(self._store):
+            raise S3Error(
+                f"{self._store.where} does not carry the tag {_bucket.TAG['Key']}={_bucket.TAG['Value']}, so not all of it is deleted. "
+                "Give source to delete its models only, or a url with a prefix."
+            )
+        roots = tuple(self._location.key(f"{model}/") for model in models or ())
+        keys = [key for key in existing if models is None or key.startswith(roots) or OF_RELEASES.fullmatch(self._location.name(key))]
+        # Configurations and manifests first, so that nothing half-deleted looks whole.
+        keys.sort(key=lambda key: (not key.endswith((f"/{CONFIG}", ".json")), key))
+        kept = _bucket.why_it_stays(self._store, set(keys)) if with_bucket else []
+        return Removal(tuple(keys), tuple(sorted(existing)), with_bucket and not kept, tuple(kept), roots or (self._prefix(),))
+
+    def remove(self, removal: Removal) -> list[str]:
+        """Do what was planned; return why the bucket stays, if it was to go.
+
+        :raises S3Error: the store refuses
+        """
+        self._store.delete(list(removal.keys))
+        for prefix in removal.prefixes:
+            _bucket.abort_uploads(self._store, prefix)
+        return _bucket.delete(self._store) if removal.bucket else []
 
 
-def _entries(store: Store, prefix: str):
-    for page in store.client.get_paginator("list_objects_v2").paginate(Bucket=store.bucket, Prefix=prefix):
-        yield from page.get("Contents", ())
-
-
-def plan_upload(store: Store, location: Location, files: list[File], parallel: int) -> Upload:
-    """Compare the files with what lies in the bucket.
-
-    :raises S3Error: the store refuses, or a file cannot be read
-    """
-    existing = listing(store, location)
-    if existing is None:
-        return Upload(tuple(files), 0, None)
-
-    def is_same(file: File) -> bool:
-        key = location.key(file.name)
-        return key in existing and _is_same(store, key, existing[key], file)
-
-    with store.explained("be compared with the source"), concurrent.futures.ThreadPoolExecutor(parallel) as pool:
-        try:
-            same = list(pool.map(is_same, files))
-        except OSError as error:
-            raise _unreadable(error) from None
-    changed = tuple(file for file, unchanged in zip(files, same) if not unchanged)
-    return Upload(changed, len(files) - len(changed), tuple(sorted(existing)))
-
-
-def _is_same(store: Store, key: str, remote: Object, file: File) -> bool:
-    if remote.size != file.size:
-        return False
-    if "-" not in remote.etag and remote.etag == _hash(file, "md5"):
-        return True
-    # The ETag of several parts, or of an encrypted object, is no MD5 of the content: ask for the sum that transfer() leaves.
-    metadata = store.client.head_object(Bucket=store.bucket, Key=key).get("Metadata", {})
-    return "sha256" in metadata and metadata["sha256"] == _hash(file, "sha256")
-
-
-def _hash(file: File, algorithm: str) -> str:
-    digest = hashlib.new(algorithm, usedforsecurity=False)
-    with open(file.path, "rb") as stream:
-        while chunk := stream.read(1024 * 1024):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _unreadable(error: OSError) -> S3Error:
-    return S3Error(f"{error.filename} cannot be read: {error.strerror}. Nothing that depends on it was transferred; run again.")
-
-
-def create_bucket(store: Store) -> list[str]:
-    """Create the bucket and mark it as ours; return what to warn of.
-
-    :raises S3Error: it cannot be created
-    """
-    where = {} if store.region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": store.region}}
-    with store.explained("be created"):
-        store.client.create_bucket(Bucket=store.bucket, **where)
-    try:
-        with store.explained("be tagged"):
-            store.client.put_bucket_tagging(Bucket=store.bucket, Tagging={"TagSet": [TAG]})
-    except S3Error as error:
-        return [f"{error} The bucket works, but delete_bucket will keep it for lack of the tag."]
-    return []
-
-
-def transfer(store: Store, location: Location, files: tuple[File, ...], parallel: int) -> None:
-    """Upload the files, every configuration after all other files: a Triton that polls must not see it without its versions.
-
-    :raises S3Error: the store refuses, or a file cannot be read
-    """
-    config = TransferConfig(
-        multipart_threshold=MULTIPART_FROM, multipart_chunksize=MULTIPART_FROM, max_concurrency=parallel, preferred_transfer_client="classic"
-    )
-    last = [file for file in files if is_config(file)]
-    first = [file for file in files if not is_config(file)]
-    with store.explained("be written to"), create_transfer_manager(store.client, config) as manager:
-        for group in (first, last):
-            try:
-                _send(store, location, group, manager, parallel)
-            except OSError as error:
-                raise _unreadable(error) from None
-
-
-def is_config(file: File) -> bool:
-    """Return whether a file is a model's configuration: MODEL/config.pbtxt."""
-    return file.name.split("/")[1:] == [CONFIG]
-
-
-def _send(store: Store, location: Location, files: list[File], manager, parallel: int) -> None:
-    with concurrent.futures.ThreadPoolExecutor(parallel) as pool:
-        sums = pool.map(lambda file: _hash(file, "sha256"), files)
-        sent = [
-            manager.upload(str(file.path), store.bucket, location.key(file.name), {"Metadata": {"sha256": digest}})
-            for file, digest in zip(files, sums)
-        ]
-    for future in sent:
-        future.result()
-
-
-def plan_removal(store: Store, location: Location, models: list[str] | None, with_bucket: bool) -> Removal:
-    """Find what to delete: the objects of ``models``, or with None all below the prefix, and the bucket if it is ours.
-
-    :raises S3Error: the store refuses; or the whole of a bucket that is not ours is meant
-    """
-    existing = listing(store, location)
-    if existing is None:
-        return Removal((), None, False, ())
-    if models is None and not location.prefix and existing and not is_ours(store):
-        raise S3Error(
-            f"{store.where} does not carry the tag {TAG['Key']}={TAG['Value']}, so not all of it is deleted. "
-            "Give source to delete its models only, or a url with a prefix."
-        )
-    roots = tuple(location.key(f"{model}/") for model in models or ())
-    keys = tuple(sorted(key for key in existing if models is None or key.startswith(roots)))
-    kept = _why_bucket_stays(store, set(keys)) if with_bucket else []
-    return Removal(keys, tuple(sorted(existing)), with_bucket and not kept, tuple(kept))
-
-
-def is_ours(store: Store) -> bool:
-    """Return whether the bucket carries our tag."""
-    with store.explained("be asked for its tags"):
-        try:
-            return TAG in store.client.get_bucket_tagging(Bucket=store.bucket)["TagSet"]
-        except ClientError as error:
-            if code_of(error) in ("NoSuchTagSet", "NotImplemented", "404"):
-                return False
-            raise
-
-
-def _why_bucket_stays(store: Store, gone: set[str]) -> list[str]:
-    if not is_ours(store):
-        return [f"{store.where} does not carry the tag {TAG['Key']}={TAG['Value']}: it was not made by this collection."]
-    with store.explained("be listed"):
-        other = next((entry["Key"] for entry in _entries(store, "") if entry["Key"] not in gone), None)
-    return [f"{store.where} holds other objects, such as {other}."] if other else []
-
-
-def delete(store: Store, keys: tuple[str, ...]) -> None:
-    """Delete the objects.
-
-    :raises S3Error: the store refuses to delete some of them
-    """
-    for start in range(0, len(keys), DELETE_AT_ONCE):
-        batch = [{"Key": key} for key in keys[start : start + DELETE_AT_ONCE]]
-        with store.explained("have objects deleted"):
-            answer = store.client.delete_objects(Bucket=store.bucket, Delete={"Objects": batch, "Quiet": True})
-        if errors := answer.get("Errors"):
-            raise S3Error(f"{store.where} kept {len(errors)} objects that were to be deleted, the first is {errors[0].get('Key')}: {errors[0].get('Code')}.")
-
-
-def delete_bucket(store: Store) -> list[str]:
-    """Delete the bucket; return why it stays if something is left in it that a listing does not show.
-
-    :raises S3Error: the store refuses
-    """
-    with store.explained("be deleted"):
-        try:
-            store.client.delete_bucket(Bucket=store.bucket)
-        except ClientError as error:
-            if code_of(error) != "BucketNotEmpty":
-                raise
-            return [f"{store.where} is not empty to the store: it may keep old versions of objects."]
-    return []
+def models(names: list[str]) -> list[dict]:
+    """Return the models that lie in a repository, by the names of its objects: name, versions, whether there is a configuration, files."""
+    found: dict[str, dict] = {}
+    for name in names:
+        model, _slash, rest = name.partition("/")
+        if not rest:
+            continue
+        row = found.setdefault(model, {"name": model, "versions": set(), "config": False, "files": 0})
+        row["files"] += 1
+        row["config"] = row["config"] or rest == CONFIG
+        version = rest.partition("/")[0]
+        if version.isdigit() and "/" in rest:
+            row["versions"].add(int(version))
+    return [{**row, "versions": sorted(row["versions"])} for _name, row in sorted(found.items())]

@@ -165,7 +165,7 @@ gpus:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlserving.triton.plugins.module_utils import _cluster, _inputs, _names, _rights, _s3, _secret
+from ansible_collections.mlserving.triton.plugins.module_utils import _cluster, _inputs, _names, _rights, _s3_errors, _s3_url, _secret
 
 CREDENTIALS = {
     "access_key_id": {"type": "str"},
@@ -207,8 +207,8 @@ def main():
     problems = _inputs.problems(inputs, module.params["chart_values"])
     if module.params["model_repository"].startswith("s3:"):
         try:
-            _s3.parse(module.params["model_repository"])
-        except _s3.S3Error as error:
+            _s3_url.parse(module.params["model_repository"])
+        except _s3_errors.S3Error as error:
             problems.append(f"{_inputs.shown('model_repository_url')}: {error}")
     credentials = module.params["credentials"] or {}
     try:

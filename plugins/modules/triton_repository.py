@@ -8,19 +8,18 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: triton_repository
 version_added: "0.1.0"
-short_description: Bring a tree of models to an S3 bucket, or take it back
+short_description: Check a tree of models, bring it to an S3 bucket, or take it back
 description:
-  - Looks at a local tree of models, compares it with the bucket and uploads what is missing or different, several files at a time.
-  - A model's C(config.pbtxt) is written after all its other files, so that a Triton that polls never sees a configuration without its versions.
+  - Checks a local tree of models as Triton would read it, before a byte moves, compares it by content with the bucket and
+    transfers what is missing or different, several objects at a time.
+  - Each object's content is verified by the store. What was transferred when a run is cut off is not transferred again,
+    the parts of a large file included.
   - Files beside the model directories, C(verify.yml) beside a C(config.pbtxt), names that begin with a dot, C(__pycache__)
-    and C(*.pyc) are not part of the repository.
-  - Objects in the bucket that the tree does not have are left alone.
+    and C(*.pyc) are not part of the repository. An empty version directory of an ensemble is kept alive by a marker C(.keep).
 author:
   - The mlserving.triton authors (@mlserving)
-requirements:
-  - boto3 >= 1.38
-notes:
-  - The module runs on the controller (connection V(local)), where the tree lies.
+extends_documentation_fragment:
+  - mlserving.triton._repository
 attributes:
   check_mode:
     description: Can run in check mode and predict what a real run does.
@@ -34,74 +33,39 @@ attributes:
     description: A second run with the same options changes nothing.
     support: full
     details:
-      - A file counts as unchanged if its size and MD5 are those that the listing shows, or else if its SHA-256 is the one that this
-        module left in the object's metadata.
+      - A file counts as unchanged if its checksum is the ETag that the listing shows, or else if its SHA-256 is the one that
+        this module left in the object's metadata.
 options:
-  url:
-    description:
-      - The repository as Triton reads it. One of C(s3://BUCKET/PREFIX), C(s3://HOST:PORT/BUCKET/PREFIX),
-        C(s3://http://HOST:PORT/BUCKET/PREFIX) and C(s3://https://HOST:PORT/BUCKET/PREFIX).
-      - Checked by Triton's own rules, since Triton takes a URL that it cannot read for another bucket.
-    type: str
-    required: true
-  endpoint_url:
-    description:
-      - The same store as the controller reaches it, if that is another address than the one in O(url).
-      - By default the one in O(url), over plain HTTP for C(s3://HOST:PORT/BUCKET/PREFIX), or AWS. Environment variables such as
-        E(AWS_ENDPOINT_URL) are not read.
-    type: str
-  region:
-    description:
-      - Region of the bucket. By default what the SDK finds in the environment or the profile, else V(us-east-1).
-    type: str
-  access_key_id:
-    description:
-      - Id of the access key. Without it the SDK looks for credentials (environment, profile, role of the machine).
-    type: str
-  secret_access_key:
-    description:
-      - The access key.
-    type: str
-  session_token:
-    description:
-      - Token of temporary credentials.
-    type: str
-  source:
-    description:
-      - Directory on the controller that holds the model directories. Required with O(state=present).
-      - With O(state=absent) only the names of its models count.
-    type: path
   state:
     description:
       - With V(present) the bucket holds every file of O(source).
-      - With V(absent) the objects of the models in O(source) are deleted; without O(source) everything below the prefix, and if the URL has
-        no prefix only in a bucket that this module created.
+      - With V(absent) the objects of the models in O(source) and all releases are deleted; without O(source) everything below
+        the prefix, and if the URL has no prefix only in a bucket that this collection made.
     type: str
     choices: [present, absent]
     default: present
   create_bucket:
     description:
-      - Create the bucket if it does not exist, and tag it C(managed-by=mlserving.triton).
+      - Create the bucket if it does not exist, and tag it C(mlserving.triton/managed-by=model_repository).
       - The tags of an existing bucket are not touched.
     type: bool
     default: true
   delete_bucket:
     description:
-      - With O(state=absent), delete the bucket as well, if it carries the tag that O(create_bucket) leaves and nothing else is in it.
+      - With O(state=absent), delete the bucket as well, with old versions and unfinished uploads, if it carries the tag that
+        O(create_bucket) leaves and nothing else is in it.
       - Else it is kept and RV(kept) says why.
     type: bool
     default: false
-  parallel:
-    description:
-      - How many files are read and how many requests run at a time.
-    type: int
-    default: 8
+seealso:
+  - module: mlserving.triton.triton_repository_info
 """
 
 EXAMPLES = r"""
 - name: Upload the models to AWS
   mlserving.triton.triton_repository:
     url: s3://triton-models-of-my-team/production
+    region: eu-west-1
     source: models
 
 - name: Upload them to a store in the cluster that the controller reaches at another address
@@ -111,6 +75,15 @@ EXAMPLES = r"""
     access_key_id: "{{ s3_access_key_id }}"
     secret_access_key: "{{ s3_secret_access_key }}"
     source: "{{ playbook_dir }}/../examples/models"
+
+- name: Publish them as a release that is whole or not there at all, and keep the two before it
+  mlserving.triton.triton_repository:
+    url: s3://http://s3.storage.svc:8333/models/demo
+    endpoint_url: http://172.18.255.200:8333
+    source: "{{ playbook_dir }}/../examples/models"
+    layout: release
+    keep: 3
+  register: published  # published.url is what Triton is pointed at
 
 - name: Take the models back, and the bucket if it was made for them
   mlserving.triton.triton_repository:
@@ -132,16 +105,27 @@ prefix:
   type: str
   sample: demo
 url:
-  description: O(url) without slashes at its end, to be given to Triton.
+  description: The repository to point Triton at. O(url) without slashes at its end, or with O(layout=release) the release's folder below it.
   returned: success
   type: str
-  sample: s3://http://127.0.0.1:18333/models/demo
+  sample: s3://http://s3.storage.svc:8333/models/demo/releases/39e2ca48ac4cc25a
+release:
+  description: Name of the release, made from names and contents of its files; empty with O(layout=in_place).
+  returned: success
+  type: str
+  sample: 39e2ca48ac4cc25a
 uploaded:
   description: Keys that were written, or would be in check mode.
   returned: success
   type: list
   elements: str
   sample: [demo/simple/1/model.py, demo/simple/config.pbtxt]
+copied:
+  description: Keys that were written as copies of objects in the bucket with the same content, or would be in check mode.
+  returned: success
+  type: list
+  elements: str
+  sample: []
 unchanged:
   description: How many files were there already, with the same content.
   returned: success
@@ -157,7 +141,12 @@ bytes:
   description: Size of RV(uploaded) in bytes.
   returned: success
   type: int
-  sample: 19
+  sample: 1068
+requests:
+  description: How many requests were sent to the store.
+  returned: success
+  type: int
+  sample: 5
 bucket_created:
   description: Whether the bucket was created, or would be in check mode.
   returned: success
@@ -180,113 +169,136 @@ models:
   type: list
   elements: str
   sample: [simple]
+findings:
+  description: What the lint of O(source) found.
+  returned: with O(source) and O(state=present), on failure too
+  type: list
+  elements: dict
+  sample: []
+table:
+  description: RV(findings) as a plain-text table.
+  returned: with O(source) and O(state=present), on failure too
+  type: list
+  elements: str
+  sample: []
 """
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.mlserving.triton.plugins.module_utils import _model_tree, _repository, _s3, _secret
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mlserving.triton.plugins.module_utils import _model_lint, _model_tree, _repository_options, _s3, _s3_url
+from ansible_collections.mlserving.triton.plugins.module_utils._repository import Repository
+from ansible_collections.mlserving.triton.plugins.module_utils._s3_errors import S3Error
 
-ARGUMENT_SPEC = {
-    "url": {"type": "str", "required": True},
-    "endpoint_url": {"type": "str"},
-    "region": {"type": "str"},
-    # An id is no secret, but until it is checked it may be the key in the wrong place.
-    "access_key_id": {"type": "str", "no_log": True},
-    "secret_access_key": {"type": "str", "no_log": True},
-    "session_token": {"type": "str", "no_log": True},
-    "source": {"type": "path"},
-    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-    "create_bucket": {"type": "bool", "default": True},
-    "delete_bucket": {"type": "bool", "default": False},
-    "parallel": {"type": "int", "default": 8},
+NOTHING = {
+    "release": "",
+    "uploaded": [],
+    "copied": [],
+    "unchanged": 0,
+    "deleted": [],
+    "bytes": 0,
+    "bucket_created": False,
+    "bucket_deleted": False,
+    "kept": [],
+    "models": [],
 }
-CREDENTIALS = ("access_key_id", "secret_access_key", "session_token")
 
 
-def connect(module: AnsibleModule, location: _s3.Location) -> _s3.Store:
-    params = module.params
-    credentials = _secret.credentials({option: params[option] for option in CREDENTIALS})
-    # Checked now. A short id left there would be masked in every key returned that happens to hold it.
-    module.no_log_values.discard(params["access_key_id"])
-    return _s3.Store(location, credentials, params["endpoint_url"], params["region"], params["parallel"])
+def read_tree(module: AnsibleModule, result: dict) -> _model_tree.Tree:
+    """Return the tree, checked; ends the module if Triton could not serve it."""
+    tree, findings, shown = _repository_options.lint(module)
+    result.update(shown)
+    failing = _model_lint.failing(findings, module.params["strict"])
+    if failing:
+        listed = "; ".join(f"{finding.place}: {finding.message}" for finding in failing[:20])
+        more = f"; and {len(failing) - 20} more" if len(failing) > 20 else ""
+        module.fail_json(msg=f"Nothing was transferred, since Triton could not serve {module.params['source']}: {listed}{more}", **result)
+    for finding in findings:
+        if finding.severity == "warning":
+            module.warn(f"{finding.place}: {finding.message} {finding.cure}")
+    return tree
 
 
-def present(module: AnsibleModule, store: _s3.Store, location: _s3.Location) -> dict:
-    params = module.params
-    tree = _model_tree.read(params["source"])
-    for text in tree.warnings:
-        module.warn(text)
-    plan = _repository.plan_upload(store, location, tree.files, params["parallel"])
-    if plan.existing is None and not params["create_bucket"]:
-        raise _s3.S3Error(f"{store.where} does not exist and create_bucket is false. Create it, or set create_bucket: true.")
+def present(module: AnsibleModule, tree: _model_tree.Tree, store: _s3.Store, repository: Repository, result: dict) -> None:
+    publication = _repository_options.plan(module, tree, repository)
+    plan = publication.plan
+    if not publication.bucket and not module.params["create_bucket"]:
+        raise S3Error(f"{store.where} does not exist and create_bucket is false. Create it, or set create_bucket: true.")
     if not module.check_mode:
-        if plan.existing is None:
-            for text in _repository.create_bucket(store):
-                module.warn(text)
-        _repository.transfer(store, location, plan.files, params["parallel"])
-    uploaded = sorted(location.key(file.name) for file in plan.files)
-    return {
-        "uploaded": uploaded,
-        "unchanged": plan.unchanged,
-        "bytes": plan.bytes,
-        "bucket_created": plan.existing is None,
-        "models": [model.name for model in tree.models],
-        "diff": diff(location, plan.existing or (), uploaded=uploaded),
-    }
+        for text in repository.publish(publication):
+            module.warn(text)
+    result.update(
+        changed=publication.changed,
+        url=publication.url,
+        release=publication.release,
+        uploaded=sorted(step.key for step in plan.uploads),
+        copied=sorted(step.key for step in plan.copies),
+        unchanged=plan.unchanged,
+        deleted=publication.deleted,
+        bytes=plan.bytes,
+        bucket_created=not publication.bucket,
+    )
+    existing = {*(plan.existing or ()), *publication.obsolete_keys[0], *publication.obsolete_keys[1]}
+    result["diff"] = diff(publication.url, existing, {step.key for step in plan.steps}, set(publication.deleted))
 
 
-def absent(module: AnsibleModule, store: _s3.Store, location: _s3.Location) -> dict:
+def absent(module: AnsibleModule, repository: Repository, result: dict) -> None:
     params = module.params
     models = _model_tree.model_names(params["source"]) if params["source"] else None
-    plan = _repository.plan_removal(store, location, models, params["delete_bucket"])
-    kept, bucket_deleted = list(plan.kept), plan.bucket
+    removal = repository.plan_removal(models, params["delete_bucket"])
+    kept, bucket_deleted = list(removal.kept), removal.bucket
     if not module.check_mode:
-        _repository.delete(store, plan.keys)
-        if plan.bucket:
-            kept += _repository.delete_bucket(store)
-            bucket_deleted = not kept
-    return {
-        "deleted": list(plan.keys),
-        "bucket_deleted": bucket_deleted,
-        "kept": kept,
-        "models": models or [],
-        "diff": diff(location, plan.existing or (), deleted=plan.keys),
-    }
+        kept += repository.remove(removal)
+        bucket_deleted = removal.bucket and not kept
+    result.update(
+        changed=bool(removal.keys or bucket_deleted),
+        deleted=sorted(removal.keys),
+        bucket_deleted=bucket_deleted,
+        kept=kept,
+        models=models or [],
+        diff=diff(params["url"], set(removal.existing), set(), set(removal.keys)),
+    )
 
 
-def diff(location: _s3.Location, existing: tuple, uploaded: list = (), deleted: tuple = ()) -> dict:
+def diff(header: str, existing: set[str], written: set[str], deleted: set[str]) -> dict:
     """Return the keys below the prefix before and after, a line each."""
-    after = {key: key for key in existing if key not in set(deleted)}
-    after |= {key: f"{key} (new content)" if key in after else key for key in uploaded}
+    after = {key: key for key in existing - deleted} | {key: f"{key} (new content)" if key in existing else key for key in written}
     return {
-        "before_header": location.url,
-        "after_header": location.url,
-        "before": "".join(f"{key}\n" for key in existing),
+        "before_header": header,
+        "after_header": header,
+        "before": "".join(f"{key}\n" for key in sorted(existing)),
         "after": "".join(f"{after[key]}\n" for key in sorted(after)),
     }
 
 
 def main() -> None:
     module = AnsibleModule(
-        ARGUMENT_SPEC,
+        _repository_options.ARGUMENT_SPEC
+        | {
+            "url": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "create_bucket": {"type": "bool", "default": True},
+            "delete_bucket": {"type": "bool", "default": False},
+        },
         supports_check_mode=True,
         required_if=[("state", "present", ("source",))],
-        required_together=[("access_key_id", "secret_access_key")],
-        required_by={"session_token": ("access_key_id",)},
+        **_repository_options.CONSTRAINTS,
     )
-    if _s3.IMPORT_ERROR:
-        module.fail_json(msg=missing_required_lib(_s3.REQUIREMENT), exception=_s3.IMPORT_ERROR)
-    if module.params["parallel"] < 1:
-        module.fail_json(msg=f"parallel is {module.params['parallel']}. Expected 1 or more.")
-    result = {"uploaded": [], "unchanged": 0, "deleted": [], "bytes": 0, "bucket_created": False, "bucket_deleted": False, "kept": []}
+    _repository_options.check(module)
+    result, store, digests = {"changed": False, **NOTHING}, None, None
     try:
-        location = _s3.parse(module.params["url"])
+        location = _s3_url.parse(module.params["url"])
         result.update(bucket=location.bucket, prefix=location.prefix, url=location.url)
-        store = connect(module, location)
-        result.update((present if module.params["state"] == "present" else absent)(module, store, location))
-    except (_s3.S3Error, _secret.SecretError, _model_tree.TreeError) as error:
-        module.fail_json(msg=str(error))
-    changed = any(result[key] for key in ("uploaded", "deleted", "bucket_created", "bucket_deleted"))
-    module.exit_json(changed=changed, **result)
+        tree = read_tree(module, result) if module.params["state"] == "present" else None
+        store, repository, digests = _repository_options.connect(module, location)
+        if tree:
+            present(module, tree, store, repository, result)
+        else:
+            absent(module, repository, result)
+    except _repository_options.ERRORS as error:
+        module.fail_json(msg=str(error), **{**result, "changed": False})
+    finally:
+        if digests:
+            digests.save()
+    module.exit_json(**result, requests=store.requests)
 
 
 if __name__ == "__main__":

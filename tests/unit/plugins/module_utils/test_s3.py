@@ -7,7 +7,7 @@ from __future__ import annotations
 import botocore.exceptions
 import pytest
 
-from ansible_collections.mlserving.triton.plugins.module_utils import _s3
+from ansible_collections.mlserving.triton.plugins.module_utils import _s3, _s3_errors, _s3_url
 
 KEYS = {"access_key_id": "AKIAIOSFODNN7EXAMPLE", "secret_access_key": "not-a-real-key"}
 
@@ -23,7 +23,7 @@ KEYS = {"access_key_id": "AKIAIOSFODNN7EXAMPLE", "secret_access_key": "not-a-rea
     ],
 )
 def test_reads_the_forms_that_triton_reads(url, bucket, prefix, endpoint):
-    location = _s3.parse(url)
+    location = _s3_url.parse(url)
     assert (location.bucket, location.prefix, location.endpoint) == (bucket, prefix, endpoint)
     assert location.url == url.rstrip("/")
     assert location.key("m/1/x") == (f"{prefix}/m/1/x" if prefix else "m/1/x")
@@ -51,13 +51,13 @@ def test_reads_the_forms_that_triton_reads(url, bucket, prefix, endpoint):
     ],
 )
 def test_says_why_triton_would_not_find_it(url, expected):
-    with pytest.raises(_s3.S3Error) as error:
-        _s3.parse(url)
+    with pytest.raises(_s3_errors.S3Error) as error:
+        _s3_url.parse(url)
     assert expected in str(error.value)
 
 
 def store(url="s3://minio:9000/models", **options) -> _s3.Store:
-    return _s3.Store(_s3.parse(url), KEYS, **options)
+    return _s3.Store(_s3_url.parse(url), KEYS, **options)
 
 
 @pytest.fixture(scope="module")
@@ -68,16 +68,16 @@ def minio():
 def test_talks_to_the_store_that_the_options_name(monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://somewhere.else:1")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
-    assert store().client.meta.endpoint_url == "http://minio:9000"
-    assert store(endpoint_url="http://10.0.0.1:8333/").client.meta.endpoint_url == "http://10.0.0.1:8333"
+    assert store()._client.meta.endpoint_url == "http://minio:9000"
+    assert store(endpoint_url="http://10.0.0.1:8333/")._client.meta.endpoint_url == "http://10.0.0.1:8333"
     aws = store("s3://models")
-    assert aws.client.meta.endpoint_url == "https://s3.eu-west-1.amazonaws.com"
+    assert aws._client.meta.endpoint_url == "https://s3.eu-west-1.amazonaws.com"
     assert (aws.region, store("s3://models", region="eu-north-1").region) == ("eu-west-1", "eu-north-1")
 
 
 @pytest.mark.parametrize("endpoint", ["minio:9000", "http://minio:9000/path", "http://user:word@minio:9000"])
 def test_refuses_an_endpoint_that_is_more_than_an_address(endpoint):
-    with pytest.raises(_s3.S3Error, match="Expected http://HOST:PORT"):
+    with pytest.raises(_s3_errors.S3Error, match="Expected http://HOST:PORT"):
         store(endpoint_url=endpoint)
 
 
@@ -91,7 +91,7 @@ def client_error(code: str, message: str = "") -> Exception:
         (client_error("InvalidAccessKeyId"), "the store does not know the access key id ending in MPLE"),
         (client_error("SignatureDoesNotMatch"), "secret_access_key does not belong to the access key id ending in MPLE"),
         (client_error("403"), "the access key id ending in MPLE is refused"),
-        (client_error("SlowDown", "Please reduce\n your request rate"), "SlowDown: Please reduce your request rate"),
+        (client_error("Odd", "Please reduce\n your request rate"), "Odd: Please reduce your request rate"),
         (botocore.exceptions.NoCredentialsError(), "no credentials were found"),
         (botocore.exceptions.EndpointConnectionError(endpoint_url="x"), "does not answer (EndpointConnectionError)"),
         (botocore.exceptions.ReadTimeoutError(endpoint_url="x"), "does not answer (ReadTimeoutError)"),
@@ -99,7 +99,7 @@ def client_error(code: str, message: str = "") -> Exception:
     ],
 )
 def test_errors_name_the_store_and_what_to_do(minio, error, expected):
-    with pytest.raises(_s3.S3Error) as seen, minio.explained("be listed"):
+    with pytest.raises(_s3_errors.S3Error) as seen, minio.explained("be listed"):
         raise error
     text = str(seen.value)
     assert text.startswith("the bucket models at http://minio:9000 cannot be listed: ")
@@ -108,5 +108,5 @@ def test_errors_name_the_store_and_what_to_do(minio, error, expected):
 
 def test_a_short_key_id_is_not_shown_in_part(minio, monkeypatch):
     monkeypatch.setattr(minio, "key_id", "triton")
-    with pytest.raises(_s3.S3Error, match="does not know the access key id. Check"), minio.explained("be listed"):
+    with pytest.raises(_s3_errors.S3Error, match="does not know the access key id. Check"), minio.explained("be listed"):
         raise client_error("InvalidAccessKeyId")

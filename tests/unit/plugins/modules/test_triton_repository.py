@@ -21,7 +21,7 @@ from ansible_collections.mlserving.triton.plugins.modules import triton_reposito
 
 FILES = {"simple/config.pbtxt": 'name: "simple"', "simple/1/model.py": "x = 1", "other/1/model.onnx": "onnx", "simple/verify.yml": "cases: []"}
 KEYS = ["demo/other/1/model.onnx", "demo/simple/1/model.py", "demo/simple/config.pbtxt"]
-OURS = "<Tagging><TagSet><Tag><Key>managed-by</Key><Value>mlserving.triton</Value></Tag></TagSet></Tagging>"
+OURS = "<Tagging><TagSet><Tag><Key>mlserving.triton/managed-by</Key><Value>model_repository</Value></Tag></TagSet></Tagging>"
 
 
 class S3(http.server.ThreadingHTTPServer):
@@ -72,8 +72,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def on_object(self, objects: dict, key: str, body: bytes) -> None:
         if self.command == "PUT":
             metadata = {name.lower(): value for name, value in self.headers.items() if name.lower().startswith("x-amz-meta-")}
-            objects[key] = (len(body), hashlib.md5(body).hexdigest(), metadata)
-            return self.answer(200)
+            etag = hashlib.md5(body).hexdigest()
+            objects[key] = (len(body), etag, metadata)
+            return self.answer(200, ETag=f'"{etag}"')
         size, etag, metadata = objects[key]
         return self.answer(200, ETag=f'"{etag}"', Content_Length=str(size), **metadata)
 
@@ -89,6 +90,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 if element.tag.endswith("Key"):
                     objects.pop(element.text, None)
             return self.answer(200, "<DeleteResult/>")
+        if "uploads" in query:
+            return self.answer(200, "<ListMultipartUploadsResult><IsTruncated>false</IsTruncated></ListMultipartUploadsResult>")
+        if "versions" in query:
+            return self.answer(200, "<ListVersionsResult><IsTruncated>false</IsTruncated></ListVersionsResult>")
         if self.command == "DELETE":
             if self.server.not_empty:
                 return self.error(409, "BucketNotEmpty")
@@ -97,7 +102,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         entries = "".join(
             f"<Contents><Key>{escape(key)}</Key><Size>{size}</Size><ETag>&quot;{etag}&quot;</ETag></Contents>"
             for key, (size, etag, _metadata) in sorted(objects.items())
-            if key.startswith(query["prefix"][0])
+            if key.startswith(query.get("prefix", [""])[0])
         )
         return self.answer(200, f"<ListBucketResult><IsTruncated>false</IsTruncated>{entries}</ListBucketResult>")
 
@@ -134,14 +139,18 @@ def source(tmp_path):
 
 
 @pytest.fixture
-def run(store, source, run_module):
+def run(store, source, run_module, tmp_path_factory):
+    cache = tmp_path_factory.mktemp("cache")
+
     def call(check=False, **options):
         base = {
+            "retry_seconds": 0,
             "url": "s3://s3.storage.svc:8333/models/demo",
             "endpoint_url": f"http://127.0.0.1:{store.server_port}",
             "access_key_id": "LABKEYID00001234",
             "secret_access_key": "not-a-real-key",
             "source": str(source),
+            "cache_dir": str(cache),
         }
         arguments = {key: value for key, value in (base | options).items() if value is not None}
         return run_module(triton_repository, arguments, check)
@@ -153,7 +162,7 @@ def test_uploads_once_and_then_changes_nothing(store, run):
     first = run()
     assert first["changed"] and first["bucket_created"] and first["uploaded"] == KEYS and first["models"] == ["other", "simple"]
     assert first["bytes"] == sum(size for size, _etag, _metadata in store.buckets["models"].values())
-    assert sorted(store.buckets["models"]) == KEYS and "<Value>mlserving.triton</Value>" in store.tags["models"]
+    assert sorted(store.buckets["models"]) == KEYS and "<Value>model_repository</Value>" in store.tags["models"]
     store.requests.clear()
     second = run()
     assert not second["changed"] and second["unchanged"] == 3 and second["uploaded"] == []
@@ -202,7 +211,7 @@ def test_a_neighbour_that_begins_alike_is_no_part_of_it(store, run):
 
 def test_nothing_moves_from_a_tree_that_triton_could_not_serve(store, source, run):
     (source / "broken").mkdir()
-    assert "broken: neither config.pbtxt nor a version directory" in run()["msg"]
+    assert "broken has neither" in run()["msg"]
     assert store.requests == []
 
 
@@ -230,7 +239,7 @@ def test_absent_takes_bucket_and_all_if_nothing_else_is_in_it(store, run):
 @pytest.mark.parametrize(
     ("tags", "others", "expected"),
     [
-        (None, [], "does not carry the tag managed-by=mlserving.triton"),
+        (None, [], "does not carry the tag mlserving.triton/managed-by=model_repository"),
         (OURS, ["demo/theirs/1/x"], "holds other objects, such as demo/theirs/1/x"),
         (OURS, ["elsewhere/x"], "holds other objects, such as elsewhere/x"),
     ],
@@ -248,7 +257,7 @@ def test_a_bucket_that_keeps_old_versions_is_kept(store, run):
     run()
     store.not_empty = True
     result = run(state="absent", delete_bucket=True)
-    assert result["changed"] and not result["bucket_deleted"] and "old versions" in result["kept"][0]
+    assert result["changed"] and not result["bucket_deleted"] and "is not empty" in result["kept"][0]
 
 
 def test_absent_without_source_takes_all_below_the_prefix(store, run):

@@ -1,0 +1,1 @@
+../../../../models/simple/1/model.py
