@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import re
 import traceback
+import typing as t
 
 try:
     from google.protobuf import text_format
@@ -20,7 +21,7 @@ except ImportError:
 
 REQUIREMENT = "tritonclient[http,grpc]>=2.60 numpy"
 QUOTED_OR_COMMENT = re.compile(r"\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'|#[^\n]*")
-Place = tuple[int | None, int | None]
+Place = t.Tuple[t.Optional[int], t.Optional[int]]
 
 
 class ConfigError(Exception):

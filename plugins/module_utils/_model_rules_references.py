@@ -87,7 +87,7 @@ def step_versions_exist(model: ModelView) -> Iterator[Hit]:
 def ensembles_have_no_cycle(repository: Repository) -> Iterator[Hit]:
     for cycle in sorted(_cycles(repository)):
         ensemble = repository.models[cycle[0]]
-        step = next(step for step in ensemble.steps if step.model_name == cycle[1])
+        step = [step for step in ensemble.steps if step.model_name == cycle[1]][0]
         yield _hit(
             ensemble,
             step,

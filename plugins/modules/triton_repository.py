@@ -36,6 +36,8 @@ attributes:
       - A file counts as unchanged if its checksum is the ETag that the listing shows, or else if its SHA-256 is the one that
         this module left in the object's metadata.
 options:
+  url:
+    required: true
   state:
     description:
       - With V(present) the bucket holds every file of O(source).

@@ -64,7 +64,7 @@ LABELS = 'backend: "python"\n' + INPUT + OUTPUT.replace("dims: [ 4 ]", 'dims: [ 
 MENTIONING = 'parameters { key: "w" value { string_value: "$$TRITON_MODEL_DIRECTORY/weights.bin" } }\n' + PYTHON
 SERVING_ALL = PYTHON + "version_policy { all { } }"
 PYTORCH = 'backend: "pytorch"\n' + IO
-DEEP = "/".join("d" * 200 for _ in range(4))
+DEEP = "/".join("d" * 200 for _element in range(4))
 
 #: rule, a tree that breaks it and no other, the nearest tree that has no finding
 PAIRS = [

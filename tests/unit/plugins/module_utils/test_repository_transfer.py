@@ -118,7 +118,7 @@ def test_a_run_after_one_that_was_cut_off_sends_only_the_missing_parts(file, tmp
 def test_a_part_that_arrived_with_another_content_is_sent_again(file, tmp_path):
     made, digests = file(), Digests(str(tmp_path / "cache"), 1)
     store = cut_off(made, digests, 5)
-    (_key, _metadata, parts), *_ = store.uploads.values()
+    (_key, _metadata, parts), *_others = store.uploads.values()
     parts[2] = (b"????", hashlib.md5(b"????").hexdigest())
     Transfer(store, digests, 1).run([step(made)])
     assert store.sent("put_part") == [f"{KEY} 2", f"{KEY} 4", f"{KEY} 5"] and store.contents() == {KEY: LARGE}
