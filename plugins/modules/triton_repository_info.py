@@ -97,6 +97,7 @@ repository:
   sample:
     url: s3://http://s3.storage.svc:8333/models/demo
     bucket: models
+    endpoint: http://172.18.255.200:8333
     exists: true
     ours: true
     objects: 2
@@ -122,6 +123,7 @@ def contents(store: _s3.Store, location: _s3_url.Location, repository: _reposito
     return {
         "url": location.url,
         "bucket": location.bucket,
+        "endpoint": store.endpoint or "",
         "exists": objects is not None,
         "ours": objects is not None and _bucket.is_ours(store),
         "objects": len(objects or {}),
