@@ -7,14 +7,32 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib.util
+import os
 import re
 import traceback
 import typing as t
 
+
+def _load_messages():
+    """Return tritonclient's model_config_pb2 without its package, whose start loads all of gRPC and takes longer than a lint."""
+    package = importlib.util.find_spec("tritonclient")
+    if package is None:
+        raise ImportError("No module named 'tritonclient'")
+    path = os.path.join(next(iter(package.submodule_search_locations)), "grpc", "model_config_pb2.py")
+    spec = importlib.util.spec_from_file_location("tritonclient_model_config_pb2", path)
+    messages = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(messages)
+    except FileNotFoundError as error:
+        raise ImportError(str(error)) from None
+    return messages
+
+
 try:
     from google.protobuf import text_format
-    from tritonclient.grpc import model_config_pb2
 
+    model_config_pb2 = _load_messages()
     IMPORT_ERROR = None
 except ImportError:
     IMPORT_ERROR = traceback.format_exc()

@@ -215,7 +215,9 @@ class Repository:
         # Configurations and manifests first, so that nothing half-deleted looks whole.
         keys.sort(key=lambda key: (not key.endswith((f"/{CONFIG}", ".json")), key))
         kept = _bucket.why_it_stays(self._store, set(keys)) if with_bucket else []
-        return Removal(tuple(keys), tuple(sorted(existing)), with_bucket and not kept, tuple(kept), roots or (self._prefix(),))
+        # Where uploads that were cut off may have left parts.
+        prefixes = (self._prefix(),) if models is None else (*roots, self._prefix(f"{RELEASES}/"))
+        return Removal(tuple(keys), tuple(sorted(existing)), with_bucket and not kept, tuple(kept), prefixes)
 
     def remove(self, removal: Removal) -> list[str]:
         """Do what was planned; return why the bucket stays, if it was to go.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.mlserving.triton.plugins.module_utils import _model_config, _model_lint, _model_tree, _s3, _s3_url, _secret
+from ansible_collections.mlserving.triton.plugins.module_utils import _credentials, _model_config, _model_lint, _model_tree, _s3, _s3_url
 from ansible_collections.mlserving.triton.plugins.module_utils._file_digest import Digests, FileError
 from ansible_collections.mlserving.triton.plugins.module_utils._repository import LAYOUTS, Publication, Repository
 from ansible_collections.mlserving.triton.plugins.module_utils._s3_errors import S3Error
@@ -43,7 +43,7 @@ CONSTRAINTS = {
     "mutually_exclusive": [("profile", "access_key_id")],
 }
 CREDENTIALS = ("access_key_id", "secret_access_key", "session_token")
-ERRORS = (S3Error, FileError, _secret.SecretError, _model_tree.TreeError)
+ERRORS = (S3Error, FileError, _credentials.CredentialsError, _model_tree.TreeError)
 
 
 def check(module: AnsibleModule) -> None:
@@ -62,10 +62,10 @@ def connect(module: AnsibleModule, location: _s3_url.Location) -> tuple[_s3.Stor
     """Return (store, repository in it, checksums of local files); nothing is sent yet.
 
     :raises S3Error: no client can be made of the options
-    :raises SecretError: a credential cannot be right
+    :raises CredentialsError: a credential cannot be right
     """
     params = module.params
-    credentials = _secret.credentials({option: params[option] for option in CREDENTIALS})
+    credentials = _credentials.credentials({option: params[option] for option in CREDENTIALS})
     # Checked now. A short id left there would be masked in every key returned that happens to hold it.
     module.no_log_values.discard(params["access_key_id"])
     store = _s3.Store(

@@ -165,7 +165,7 @@ gpus:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlserving.triton.plugins.module_utils import _cluster, _inputs, _names, _rights, _s3_errors, _s3_url, _secret
+from ansible_collections.mlserving.triton.plugins.module_utils import _cluster, _credentials, _inputs, _names, _rights, _s3_errors, _s3_url, _secret
 
 CREDENTIALS = {
     "access_key_id": {"type": "str"},
@@ -212,8 +212,8 @@ def main():
             problems.append(f"{_inputs.shown('model_repository_url')}: {error}")
     credentials = module.params["credentials"] or {}
     try:
-        _secret.credentials(credentials, credentials.get("encoding") or "plain")
-    except _secret.SecretError as error:
+        _credentials.credentials(credentials, credentials.get("encoding") or "plain")
+    except _credentials.CredentialsError as error:
         problems.append(f"The AWS credentials: {error}")
     if problems:
         module.fail_json(msg="Nothing was changed. " + " ".join(problems), problems=problems)

@@ -151,7 +151,7 @@ names:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlserving.triton.plugins.module_utils import _cluster, _secret
+from ansible_collections.mlserving.triton.plugins.module_utils import _cluster, _credentials, _secret
 
 ARGUMENT_SPEC = {
     **_cluster.ARGUMENT_SPEC,
@@ -172,7 +172,7 @@ ARGUMENT_SPEC = {
 
 def present(module: AnsibleModule, secrets: _secret.Secrets) -> dict:
     params = module.params
-    values = _secret.credentials(params, params["encoding"], params["strip"])
+    values = _credentials.credentials(params, params["encoding"], params["strip"])
     module.no_log_values.update(values[option] for option in ("secret_access_key", "session_token") if option in values)
     # Checked now. A short id left there would be masked in every name returned that happens to hold it.
     module.no_log_values.discard(params["access_key_id"])
@@ -198,7 +198,7 @@ def main() -> None:
     secrets = _secret.Secrets(api, module.params["namespace"], target.server)
     try:
         result = (present if module.params["state"] == "present" else absent)(module, secrets)
-    except _secret.SecretError as error:
+    except (_credentials.CredentialsError, _secret.SecretError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(namespace=module.params["namespace"], **result)
 
