@@ -24,12 +24,12 @@ from ansible_collections.mlserving.triton.plugins.module_utils._s3_errors import
 from ansible_collections.mlserving.triton.plugins.module_utils._s3_url import Location
 
 try:
-    import boto3.session
     import botocore.auth
     import botocore.awsrequest
     import botocore.config
     import botocore.exceptions
     import botocore.httpsession
+    import botocore.session
     import botocore.utils
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -107,18 +107,12 @@ class Store:
         self._retry_seconds, self._patience, self._given_up = retry_seconds, min(FIRST_PATIENCE, retry_seconds), threading.Event()
         self._requests, self._lock = 0, threading.Lock()
         with self.explained("be used"):
-            session = boto3.session.Session(
-                aws_access_key_id=credentials.get("access_key_id"),
-                aws_secret_access_key=credentials.get("secret_access_key"),
-                aws_session_token=credentials.get("session_token"),
-                region_name=region,
-                profile_name=profile,
-            )
-            self._credentials = session.get_credentials()
-            if self._credentials is None:
-                raise botocore.exceptions.NoCredentialsError
+            # What boto3 is made of, without its own start, which takes longer than a request.
+            session = botocore.session.Session(profile=profile)
+            session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_parse_time)
+            self._credentials = _credentials_of(session, credentials)
             self.key_id = self._credentials.access_key or ""
-            self._client = session.client("s3", endpoint_url=self.endpoint, verify=ca_bundle, config=self._config(addressing, parallel))
+            self._client = session.create_client("s3", region, endpoint_url=self.endpoint, verify=ca_bundle, config=self._config(addressing, parallel))
             self._base = self._client.generate_presigned_url("get_object", Params={"Bucket": self.bucket, "Key": "k"}).partition("?")[0][:-1]
             self._http = botocore.httpsession.URLLib3Session(
                 verify=ca_bundle or os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE") or True,
@@ -361,6 +355,24 @@ class Store:
                 raise S3Error(
                     f"{self.where} kept {len(errors)} objects that were to be deleted, the first is {errors[0].get('Key')}: {errors[0].get('Code')}."
                 )
+
+
+def _credentials_of(session: "botocore.session.Session", given: dict) -> "botocore.credentials.Credentials":
+    """Make the session use the credentials that are given, or find some itself, and return them."""
+    if given.get("access_key_id"):
+        session.set_credentials(given["access_key_id"], given["secret_access_key"], given.get("session_token"))
+    found = session.get_credentials()
+    if found is None:
+        raise botocore.exceptions.NoCredentialsError
+    return found
+
+
+def _parse_time(text: str) -> datetime.datetime:
+    """Parse a time of the store's. The SDK's own way takes 100 us, which a listing of 10,000 objects feels."""
+    try:
+        return datetime.datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        return botocore.utils.parse_timestamp(text)
 
 
 def _client_error(answer: "botocore.awsrequest.AWSResponse") -> "ClientError":

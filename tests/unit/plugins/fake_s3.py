@@ -41,11 +41,14 @@ class Failure:
 
 
 class S3(http.server.ThreadingHTTPServer):
-    """``buckets`` maps a bucket to {key: Stored}, ``tags`` to its tagging document; ``region``, if set, is the only one to sign for."""
+    """``buckets`` maps a bucket to {key: Stored}, ``tags`` to its tagging document.
+
+    ``region``, if set, is the only one to sign for, and ``kept`` are the keys that nobody may delete.
+    """
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.buckets, self.tags, self.requests, self.not_empty, self.region = {}, {}, [], False, ""
+        self.buckets, self.tags, self.requests, self.not_empty, self.region, self.kept = {}, {}, [], False, "", set()
         self.failure: Failure | None = None
         self._lock, self._now = threading.Lock(), datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(hours=1)
 
@@ -136,10 +139,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             tags = self.server.tags.get(bucket)
             return self.answer(200, tags) if tags else self.error(404, "NoSuchTagSet")
         if self.command == "POST":
-            for element in xml.etree.ElementTree.fromstring(body).iter():
-                if element.tag.endswith("Key"):
-                    objects.pop(element.text, None)
-            return self.answer(200, "<DeleteResult/>")
+            keys = [element.text for element in xml.etree.ElementTree.fromstring(body).iter() if element.tag.endswith("Key")]
+            for key in keys:
+                if key not in self.server.kept:
+                    objects.pop(key, None)
+            errors = [f"<Error><Key>{escape(key)}</Key><Code>AccessDenied</Code></Error>" for key in keys if key in self.server.kept]
+            return self.answer(200, f"<DeleteResult>{''.join(errors)}</DeleteResult>")
         if "uploads" in query:
             return self.answer(200, "<ListMultipartUploadsResult><IsTruncated>false</IsTruncated></ListMultipartUploadsResult>")
         if "versions" in query:
@@ -162,7 +167,7 @@ def listing(objects: dict[str, Stored], prefix: str, delimiter: str) -> str:
             if found:
                 folders.add(prefix + head + delimiter)
             else:
-                about = f"<Size>{len(stored.content)}</Size><ETag>&quot;{stored.etag}&quot;</ETag>"
-                rows.append(f"<Contents><Key>{escape(key)}</Key>{about}<LastModified>{stored.modified:%Y-%m-%dT%H:%M:%S}.000Z</LastModified></Contents>")
+                about = f"<Key>{escape(key)}</Key><Size>{len(stored.content)}</Size><ETag>&quot;{stored.etag}&quot;</ETag>"
+                rows.append(f"<Contents>{about}<LastModified>{stored.modified:%Y-%m-%dT%H:%M:%S}.000Z</LastModified></Contents>")
     rows += [f"<CommonPrefixes><Prefix>{escape(folder)}</Prefix></CommonPrefixes>" for folder in sorted(folders)]
     return f"<ListBucketResult><IsTruncated>false</IsTruncated>{''.join(rows)}</ListBucketResult>"

@@ -10,8 +10,6 @@ import botocore.loaders
 import botocore.session
 import pytest
 
-from ansible_collections.mlserving.triton.tests.unit.plugins.fake_s3 import S3
-
 MODELS = {"simple/config.pbtxt": 'name: "simple"', "simple/1/model.py": "x = 1", "other/1/model.onnx": "onnx", "simple/verify.yml": "cases: []"}
 
 
@@ -24,6 +22,9 @@ def services():
 @pytest.fixture
 def store(monkeypatch, services):
     """An S3 that is the only one the SDK knows of, without credentials from around."""
+    # Not above: this file is read before pytest-ansible puts the collection in place.
+    from ansible_collections.mlserving.triton.tests.unit.plugins.fake_s3 import S3
+
     monkeypatch.setattr(botocore.session, "create_loader", lambda *args: services)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_DEFAULT_REGION", "AWS_REGION"):
         monkeypatch.delenv(name, raising=False)

@@ -9,6 +9,8 @@ import dataclasses
 import functools
 import hashlib
 import json
+import re
+import shutil
 
 import pytest
 
@@ -20,6 +22,7 @@ FILES = ["other/1/model.onnx", "simple/1/model.py", "simple/config.pbtxt"]
 KEYS = [f"demo/{name}" for name in FILES]
 OURS = "<Tagging><TagSet><Tag><Key>mlserving.triton/managed-by</Key><Value>model_repository</Value></Tag></TagSet></Tagging>"
 ROOT = "s3://s3.storage.svc:8333/models"
+RELEASED = {"layout": "release"}
 
 
 @pytest.fixture
@@ -43,12 +46,18 @@ def test_a_configuration_comes_after_every_other_file(store, run):
     assert store.writes()[-1] == "PUT /models/demo/simple/config.pbtxt"
 
 
-def test_check_mode_predicts_and_writes_nothing(store, run):
-    predicted = run(check=True)
-    assert store.writes() == []
-    real = run()
-    same = ("changed", "uploaded", "unchanged", "bytes", "bucket_created", "models", "diff")
-    assert {key: predicted[key] for key in same} == {key: real[key] for key in same}
+@pytest.mark.parametrize("options", [{"prune": True}, {"layout": "release", "keep": 1}], ids=["in place", "release"])
+def test_check_mode_predicts_and_writes_nothing(store, source, run, options):
+    same = ("changed", "url", "release", "uploaded", "copied", "unchanged", "deleted", "bytes", "bucket_created", "models", "diff")
+    for version in ("x = 1", "x = 2"):
+        (source / "simple/1/model.py").write_text(version)
+        before = store.writes()
+        predicted = run(check=True, **options)
+        assert store.writes() == before
+        real = run(**options)
+        assert {key: predicted[key] for key in same} == {key: real[key] for key in same}
+        store.buckets["models"]["demo/gone/1/model.py"] = Stored()
+    assert real["deleted"], "there was something to predict"
 
 
 def test_only_what_differs_is_sent_and_the_rest_left_alone(store, source, run):
@@ -146,17 +155,22 @@ def test_the_whole_of_a_bucket_that_is_not_ours_is_never_deleted(store, run):
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        ((403, "InvalidAccessKeyId"), "cannot be listed: the store does not know the access key id ending in 1234."),
+        ((403, "InvalidAccessKeyId"), "the store does not know the access key id ending in 1234."),
         ((403, "SignatureDoesNotMatch"), "secret_access_key does not belong to the access key id ending in 1234."),
         ((403, "AccessDenied"), "the access key id ending in 1234 may not do this"),
+        ((403, "RequestTimeTooSkewed"), "this machine's clock differs too much from the store's. Set the clock."),
         ((400, "Odd"), "Odd: said the store"),
     ],
 )
-def test_a_refusal_is_one_line_in_words(store, run, error, expected):
-    store.failure = Failure(*error)
-    failed = run()
-    assert expected in failed["msg"] and "\n" not in failed["msg"] and "the bucket models at http://127.0.0.1:" in failed["msg"]
+@pytest.mark.parametrize(("line", "doing"), [("GET", "be listed"), ("PUT", "be written to")])
+def test_a_refusal_is_one_line_in_words(store, run, error, expected, line, doing):
+    store.buckets["models"] = {}
+    store.failure = Failure(*error, line)
+    failed = run(retry_seconds=60)
+    assert f"the bucket models at http://127.0.0.1:{store.server_port} cannot {doing}: " in failed["msg"]
+    assert expected in failed["msg"] and "\n" not in failed["msg"]
     assert "not-a-real-key" not in json.dumps(failed)
+    assert len(store.requests) == len(set(store.requests)), "what is refused for good is not tried again"
 
 
 def test_no_credentials_at_all(run):
@@ -177,3 +191,173 @@ def test_a_wrong_option_is_named_with_its_value(run, options):
     ((name, value),) = options.items()
     message = run(**options)["msg"]
     assert name in message and str(value) in message
+
+
+def test_a_release_is_a_folder_of_its_own_and_its_manifest_comes_last(store, run):
+    first = run(**RELEASED)
+    release = first["release"]
+    assert re.fullmatch("[0-9a-f]{16}", release) and first["url"] == f"{ROOT}/demo/releases/{release}"
+    assert first["uploaded"] == [f"demo/releases/{release}/{name}" for name in FILES] and first["copied"] == []
+    assert store.writes()[-1] == f"PUT /models/demo/releases/{release}.json"
+    manifest = json.loads(store.buckets["models"][f"demo/releases/{release}.json"].content)
+    assert manifest["release"] == release and [file["name"] for file in manifest["files"]] == FILES
+    writes = store.writes()
+    second = run(**RELEASED)
+    assert not second["changed"] and second["unchanged"] == 3 and second["url"] == first["url"] and store.writes() == writes
+
+
+def test_a_release_sends_what_is_new_and_copies_the_rest(store, source, run):
+    old = run(**RELEASED)
+    published = dict(store.buckets["models"])
+    (source / "simple/1/model.py").write_text("x = 2")
+    new = run(**RELEASED)
+    place = f"demo/releases/{new['release']}"
+    assert new["uploaded"] == [f"{place}/simple/1/model.py"] and new["bytes"] == len("x = 2")
+    assert new["copied"] == [f"{place}/other/1/model.onnx", f"{place}/simple/config.pbtxt"] and new["release"] != old["release"]
+    objects = store.buckets["models"]
+    assert [objects[f"{place}/{name}"].content for name in FILES] == [(source / name).read_bytes() for name in FILES]
+    assert all("x-amz-meta-sha256" in objects[key].metadata for key in new["copied"])
+    assert objects == objects | published and new["deleted"] == []
+
+
+def test_only_the_releases_that_were_published_last_stay(store, source, run):
+    results = []
+    for number in range(3):
+        (source / "simple/1/model.py").write_text(f"x = {number}")
+        results.append(run(**RELEASED, keep=2))
+    first, second, third = (result["release"] for result in results)
+    folder = f"demo/releases/{first}"
+    assert [result["deleted"] for result in results] == [[], [], [f"{folder}.json", *(f"{folder}/{name}" for name in FILES)]]
+    assert {key.split("/")[2].removesuffix(".json") for key in store.buckets["models"]} == {second, third}
+
+
+def test_going_back_to_an_older_release_writes_its_manifest_alone(store, source, run):
+    old = run(**RELEASED)
+    (source / "simple/1/model.py").write_text("x = 2")
+    run(**RELEASED)
+    (source / "simple/1/model.py").write_text("x = 1")
+    writes = store.writes()
+    back = run(**RELEASED)
+    assert back["changed"] and back["url"] == old["url"] and back["uploaded"] == back["copied"] == []
+    assert store.writes() == [*writes, f"PUT /models/demo/releases/{old['release']}.json"]
+    assert not run(**RELEASED)["changed"]
+
+
+def test_a_release_whose_manifest_was_refused_is_finished_by_the_next_run(store, source, run):
+    run(**RELEASED, keep=1)
+    published = dict(store.buckets["models"])
+    (source / "simple/1/model.py").write_text("x = 2")
+    manifest = f"demo/releases/{run(check=True, **RELEASED)['release']}.json"
+    store.failure = Failure(507, line=f"PUT /models/{manifest}")
+    assert "the store's disk is full" in run(**RELEASED, keep=1)["msg"]
+    assert store.buckets["models"] == store.buckets["models"] | published and manifest not in store.buckets["models"]
+    store.failure = None
+    finished = run(**RELEASED, keep=1)
+    assert finished["uploaded"] == finished["copied"] == [] and finished["unchanged"] == 3
+    assert finished["deleted"] == sorted(published) and manifest in store.buckets["models"]
+
+
+def test_absent_takes_the_releases_as_well(store, run):
+    run()
+    run(**RELEASED)
+    store.buckets["models"]["demo/theirs/1/x"] = Stored()
+    assert len(run(state="absent")["deleted"]) == len(KEYS) + len(FILES) + 1 and list(store.buckets["models"]) == ["demo/theirs/1/x"]
+
+
+def test_prune_deletes_what_the_source_lacks_and_no_release(store, run):
+    run(**RELEASED)
+    run()
+    kept = [*store.buckets["models"], "demo2/x"]
+    gone = ["demo/gone/1/model.py", "demo/gone/config.pbtxt"]
+    store.buckets["models"] |= {key: Stored() for key in ("demo2/x", *gone)}
+    assert not run()["changed"]
+    pruned = run(prune=True)
+    assert pruned["deleted"] == gone and pruned["uploaded"] == [] and sorted(store.buckets["models"]) == sorted(kept)
+    assert "demo/gone" in pruned["diff"]["before"] and "demo/gone" not in pruned["diff"]["after"]
+    assert not run(prune=True)["changed"]
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_the_root_of_a_bucket_that_is_not_ours_is_not_pruned(store, run, check):
+    store.buckets["models"] = {"theirs/x": Stored()}
+    failed = run(check=check, url=ROOT, prune=True)
+    assert "does not carry the tag" in failed["msg"] and "so nothing at its root is pruned" in failed["msg"] and store.writes() == []
+    assert run(check=check, url=ROOT)["uploaded"] == FILES
+    store.tags["models"] = OURS
+    assert run(check=check, url=ROOT, prune=True)["deleted"] == ["theirs/x"]
+
+
+def test_strict_makes_a_warning_a_refusal(store, source, run):
+    (source / "notes.txt").write_text("")
+    failed = run(strict=True)
+    assert failed["msg"].startswith("Nothing was transferred") and "notes.txt lies beside the model directories" in failed["msg"]
+    assert store.requests == [] and {finding["severity"] for finding in failed["findings"]} == {"warning"}
+    lenient = run()
+    assert lenient["uploaded"] == KEYS and any("notes.txt lies beside" in warning for warning in lenient["warnings"])
+
+
+@pytest.mark.parametrize("options", [{"prune": True}, {"layout": "release", "keep": 1}], ids=["in place", "release"])
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        ((507,), "the store's disk is full. Make room there, then run again. (507)"),
+        ((507, "XMinioStorageFull"), "the store's disk is full. Make room there, then run again. (XMinioStorageFull)"),
+        ((500, "InternalError"), "its disk may be full. Look at the store's own log. (InternalError: said the store)"),
+        ((403, "QuotaExceeded"), "the bucket's quota is used up. Make room there, then run again."),
+        ((403, "AccessDenied"), "the access key id ending in 1234 may not do this. It needs s3:ListBucket, s3:GetObject, s3:PutObject"),
+    ],
+)
+def test_a_store_that_takes_no_more_keeps_what_is_published(store, source, run, options, error, expected):
+    run(**options)
+    published = dict(store.buckets["models"])
+    store.failure = Failure(*error, line="PUT")
+    assert not run(**options)["changed"], "what is there needs no writing"
+    (source / "simple/1/model.py").write_text("x = 2")
+    shutil.rmtree(source / "other")
+    failed = run(**options)
+    assert expected in failed["msg"] and "\n" not in failed["msg"] and not failed["changed"]
+    assert store.buckets["models"] == published
+    store.failure = None
+    mended = run(**options)
+    assert len(mended["uploaded"]) == 1 and mended["deleted"] and not run(**options)["changed"]
+
+
+def test_an_object_that_may_not_be_deleted_is_named(store, run):
+    run()
+    store.buckets["models"] |= {"demo/gone/1/model.py": Stored(), "demo/gone/1/other.py": Stored()}
+    store.kept = {"demo/gone/1/model.py"}
+    failed = run(prune=True)
+    assert "kept 1 objects that were to be deleted, the first is demo/gone/1/model.py: AccessDenied." in failed["msg"]
+    assert sorted(store.buckets["models"]) == sorted([*KEYS, "demo/gone/1/model.py"])
+
+
+@pytest.mark.parametrize(("line", "doing"), [("GET", "be listed"), ("PUT", "be written to")])
+def test_a_redirect_names_the_bucket_s_region(store, run, line, doing):
+    store.buckets["models"] = {}
+    store.failure = Failure(301, "PermanentRedirect", line, region="eu-west-1")
+    message = run()["msg"]
+    assert message.startswith(f"the bucket models at http://127.0.0.1:{store.server_port} cannot {doing}: ")
+    assert "the bucket is in another region. Set region to the bucket's, eu-west-1." in message and store.buckets["models"] == {}
+
+
+def test_a_store_of_another_region_names_it(store, run):
+    store.buckets["models"], store.region = {}, "eu-west-1"
+    assert "signed for another region. Set region to the bucket's, eu-west-1." in run()["msg"] and store.buckets["models"] == {}
+    assert run(region="eu-west-1")["uploaded"] == KEYS
+
+
+@pytest.mark.parametrize("line", ["GET /models?list-type", "PUT /models/demo/simple/config.pbtxt"])
+@pytest.mark.parametrize("code", ["SlowDown", ""])
+def test_a_store_that_is_overloaded_for_a_moment_is_asked_again(store, run, monkeypatch, line, code):
+    monkeypatch.setattr(_s3, "FIRST_PAUSE", 0.001)
+    store.failure = Failure(503, code, line, times=2)
+    result = run(retry_seconds=60)
+    assert result["uploaded"] == sorted(store.buckets["models"]) == KEYS
+    assert len([request for request in store.requests if request.startswith(line)]) == 3 and result["requests"] == len(store.requests)
+
+
+@pytest.mark.parametrize("line", ["GET /models?list-type", "PUT /models/demo/simple/config.pbtxt"])
+def test_a_store_that_is_overloaded_fails_at_once_without_retry_seconds(store, run, line):
+    store.failure = Failure(503, "SlowDown", line, times=1)
+    assert "the store is overloaded. Run again later, or with a smaller parallel. (SlowDown)" in run(retry_seconds=0)["msg"]
+    assert len([request for request in store.requests if request.startswith(line)]) == 1
