@@ -101,7 +101,7 @@ options:
     description:
       - How many files are read and how many requests run at a time. The files' content takes 64 MiB of memory at most.
     type: int
-    default: 16
+    default: 32
   cache_dir:
     description:
       - Directory that remembers the checksums of local files, by size, inode and times, and the uploads that were cut off.

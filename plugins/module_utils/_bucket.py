@@ -9,8 +9,8 @@ from ansible_collections.mlserving.triton.plugins.module_utils._s3 import S3Erro
 
 #: Marks a bucket as one that this collection made. The role model_repository gives amazon.aws.s3_bucket the same one.
 TAG = {"Key": "mlserving.triton/managed-by", "Value": "model_repository"}
-#: Stores without tags, and buckets without any.
-UNTAGGED = ("NoSuchTagSet", "NotImplemented", "MethodNotAllowed", "404", "NoSuchBucket")
+#: Stores without tags, buckets without any, and credentials that may not read them: they need not, unless the bucket is ours.
+UNTAGGED = ("NoSuchTagSet", "NotImplemented", "MethodNotAllowed", "404", "NoSuchBucket", "AccessDenied")
 
 
 def create(store: Store) -> list[str]:
@@ -30,7 +30,7 @@ def create(store: Store) -> list[str]:
 
 
 def is_ours(store: Store) -> bool:
-    """Return whether the bucket carries our tag."""
+    """Return whether the bucket carries our tag, as far as these credentials show."""
     answer = store.call("be asked for its tags", "get_bucket_tagging", UNTAGGED)
     return TAG in answer["TagSet"] if answer else False
 

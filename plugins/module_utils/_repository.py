@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from ansible_collections.mlserving.triton.plugins.module_utils import _bucket, _repository_plan
 from ansible_collections.mlserving.triton.plugins.module_utils._file_digest import Digests
 from ansible_collections.mlserving.triton.plugins.module_utils._model_tree import CONFIG, File
-from ansible_collections.mlserving.triton.plugins.module_utils._repository_plan import OF_RELEASES, RELEASE, RELEASES, Plan
+from ansible_collections.mlserving.triton.plugins.module_utils._repository_plan import OF_RELEASES, RELEASE, RELEASES, Plan, Step
 from ansible_collections.mlserving.triton.plugins.module_utils._repository_transfer import Transfer
 from ansible_collections.mlserving.triton.plugins.module_utils._s3 import SHA256, Object, S3Error, Store
 from ansible_collections.mlserving.triton.plugins.module_utils._s3_url import Location
@@ -41,13 +41,23 @@ class Publication:
     location: Location
     bucket: bool
     release: str = ""
-    manifest: bytes | None = None
+    manifest: Step | None = None
     obsolete: tuple[str, ...] = ()
     obsolete_keys: tuple[list[str], list[str]] = ((), ())
 
     @property
     def url(self) -> str:
         return self.location.url
+
+    @property
+    def uploads(self) -> list[Step]:
+        """The manifest comes last."""
+        return [*self.plan.uploads, *([self.manifest] if self.manifest else [])]
+
+    @property
+    def bytes(self) -> int:
+        """Size in bytes of what is uploaded."""
+        return sum(step.file.size for step in self.uploads)
 
     @property
     def deleted(self) -> list[str]:
@@ -131,7 +141,7 @@ class Repository:
         plan = _repository_plan.release(files, location, computed, there, known, self._sums)
         # Written again if another one was published after it: the releases that stay are those that were published last.
         is_latest = any(release.name == name for release in complete if release.published == complete[0].published)
-        manifest = None if is_latest else _repository_plan.manifest(name, files, computed)
+        manifest = None if is_latest else self._manifest(name, _repository_plan.manifest(name, files, computed))
         obsolete = [release.name for release in complete if release.name != name][keep - 1 :] + self._abandoned(releases or (), name)
         return Publication(plan, location, releases is not None, name, manifest, tuple(obsolete), self._keys_of(obsolete))
 
@@ -188,14 +198,13 @@ class Repository:
             self._store.delete(keys)
         if publication.manifest:
             # Last of all: only with it is the release complete.
-            transfer.run([self._manifest_step(publication)])
+            transfer.run([publication.manifest])
         for keys in publication.obsolete_keys:
             self._store.delete(keys)
         return warnings
 
-    def _manifest_step(self, publication: Publication) -> _repository_plan.Step:
-        content = publication.manifest
-        return _repository_plan.Step(File("manifest", None, len(content), None, content), self._prefix(f"{RELEASES}/{publication.release}.json"))
+    def _manifest(self, release: str, content: bytes) -> Step:
+        return Step(File("manifest", None, len(content), None, content), self._prefix(f"{RELEASES}/{release}.json"))
 
     def plan_removal(self, models: list[str] | None, with_bucket: bool) -> Removal:
         """Find what to delete: the objects of ``models`` and of all releases, or with None all below the prefix; and the bucket if it is ours.

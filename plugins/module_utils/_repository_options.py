@@ -34,7 +34,7 @@ ARGUMENT_SPEC = {
     "prune": {"type": "bool", "default": False},
     "strict": {"type": "bool", "default": False},
     "follow_external_links": {"type": "bool", "default": False},
-    "parallel": {"type": "int", "default": 16},
+    "parallel": {"type": "int", "default": 32},
     "cache_dir": {"type": "path"},
 }
 CONSTRAINTS = {

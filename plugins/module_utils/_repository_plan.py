@@ -64,11 +64,6 @@ class Plan:
     def deleted(self) -> list[str]:
         return sorted((*self.deletes[0], *self.deletes[1]))
 
-    @property
-    def bytes(self) -> int:
-        """Size in bytes of what is uploaded."""
-        return sum(step.file.size for step in self.uploads)
-
 
 def is_config(name: str) -> bool:
     """Return whether a path is a model's configuration: MODEL/config.pbtxt."""

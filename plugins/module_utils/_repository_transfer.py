@@ -9,7 +9,7 @@ import collections
 import hashlib
 import re
 import threading
-from concurrent.futures import ThreadPoolExecutor, as_completed, wait
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 from ansible_collections.mlserving.triton.plugins.module_utils import _file_digest
 from ansible_collections.mlserving.triton.plugins.module_utils._file_digest import PART, Digest, Digests, FileError
@@ -68,7 +68,7 @@ class Transfer:
                 for step in large:
                     self._in_parts(step, pool)
                 futures = [pool.submit(self._one, step) for step in rest]
-                for future in as_completed(futures):
+                for future in wait(futures, return_when=FIRST_EXCEPTION).done:
                     future.result()
             except BaseException:
                 self._store.give_up()

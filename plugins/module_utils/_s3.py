@@ -49,6 +49,7 @@ DELETE_AT_ONCE = 1000
 #: Bytes. A larger object is copied in parts of this size.
 COPY_AT_ONCE = 5 << 30
 SOURCE_CHANGED = ("NoSuchKey", "PreconditionFailed", "404", "412")
+REDIRECTS = ("301", "PermanentRedirect", "AuthorizationHeaderMalformed")
 ADDRESSING = ("auto", "path", "virtual")
 #: The name, in an object's metadata, of its content's SHA-256.
 SHA256 = "sha256"
@@ -91,7 +92,7 @@ class Store:
         credentials: dict,
         endpoint_url: str | None = None,
         region: str | None = None,
-        parallel: int = 16,
+        parallel: int = 32,
         profile: str | None = None,
         addressing: str = "auto",
         ca_bundle: str | None = None,
@@ -113,6 +114,7 @@ class Store:
             self._credentials = _credentials_of(session, credentials)
             self.key_id = self._credentials.access_key or ""
             self._client = session.create_client("s3", region, endpoint_url=self.endpoint, verify=ca_bundle, config=self._config(addressing, parallel))
+            self._client.meta.events.register_first("needs-retry.s3", _refuse_redirect)
             self._base = self._client.generate_presigned_url("get_object", Params={"Bucket": self.bucket, "Key": "k"}).partition("?")[0][:-1]
             self._http = botocore.httpsession.URLLib3Session(
                 verify=ca_bundle or os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE") or True,
@@ -219,17 +221,10 @@ class Store:
         """
         objects, folders, page = {}, [], None
         for page in self.pages("be listed", "list_objects_v2", ("NoSuchBucket",), Prefix=prefix, **({"Delimiter": delimiter} if delimiter else {})):
-            self._check_region(page)
             for entry in page.get("Contents", ()):
                 objects[entry["Key"]] = Object(entry["Size"], entry.get("ETag", "").strip('"'), entry.get("LastModified"))
             folders += [entry["Prefix"] for entry in page.get("CommonPrefixes", ())]
         return None if page is None else Listing(objects, tuple(folders))
-
-    def _check_region(self, answer: dict) -> None:
-        # The SDK follows a redirect in silence, but Triton is given the same region and does not.
-        told = answer["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region")
-        if told and not self.endpoint and told != self.region:
-            raise S3Error(f"{self.where} is in the region {told}, not in {self.region}. Set region to {told}: Triton is given the same.")
 
     def metadata(self, key: str) -> dict | None:
         """Return an object's metadata, or None if there is no such object."""
@@ -365,6 +360,12 @@ def _credentials_of(session: "botocore.session.Session", given: dict) -> "botoco
     if found is None:
         raise botocore.exceptions.NoCredentialsError
     return found
+
+
+def _refuse_redirect(response=None, operation=None, **_context) -> None:
+    """Raise what the SDK would go round in silence, a bucket in another region: Triton is given the same region and does not."""
+    if response and code_of(answer := ClientError(response[1], operation.name)) in REDIRECTS:
+        raise answer
 
 
 def _parse_time(text: str) -> datetime.datetime:

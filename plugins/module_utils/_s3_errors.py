@@ -15,12 +15,12 @@ MEANINGS = {
     "InvalidAccessKeyId": "the store does not know the {id}. Check access_key_id, and that the credentials belong to this store.",
     "SignatureDoesNotMatch": "secret_access_key does not belong to the {id}. Check it for a missing or an extra character.",
     "AccessDenied": "the {id} may not do this. It needs s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject on the bucket, "
-    "and the bucket may belong to somebody else.",
+    "s3:CreateBucket to make it, and the bucket may belong to somebody else.",
     "ExpiredToken": "the temporary credentials of the {id} have expired. Get new ones.",
     "InvalidToken": "session_token does not belong to the {id}. Give the id, the key and the token of one issue.",
     "RequestTimeTooSkewed": "this machine's clock differs too much from the store's. Set the clock.",
-    "AuthorizationHeaderMalformed": "the request was signed for another region. Set region to the bucket's{region}.",
-    "PermanentRedirect": "the bucket is in another region. Set region to the bucket's{region}.",
+    "AuthorizationHeaderMalformed": "the request was signed for another region. Set region to the bucket's{region}; Triton is given the same.",
+    "PermanentRedirect": "the bucket is in another region. Set region to the bucket's{region}; Triton is given the same.",
     "IllegalLocationConstraintException": "the bucket cannot be made in that region from here. Set region to the one meant{region}.",
     "BucketAlreadyExists": "a bucket of that name belongs to somebody else. Take another name.",
     "NoSuchBucket": "the bucket does not exist.",
@@ -30,10 +30,14 @@ MEANINGS = {
     "XMinioStorageFull": "the store's disk is full. Make room there, then run again.",
     "QuotaExceeded": "the bucket's quota is used up. Make room there, then run again.",
     "SlowDown": "the store is overloaded. Run again later, or with a smaller parallel.",
+    "ServiceUnavailable": "the store is not ready. Run again later.",
     "301": "the bucket is in another region. Set region to the bucket's{region}.",
     "400": "the store refuses without a reason; expired credentials and a wrong region do that. Check both{region}.",
     "403": "the {id} is refused. Check the credentials and the bucket's policy.",
     "404": "it does not exist.",
+    "502": "something in front of the store answers, and the store does not. Check that it runs.",
+    "503": "the store, or something in front of it, is not ready. Run again later.",
+    "504": "something in front of the store answers, and the store does not. Check that it runs.",
     "507": "the store's disk is full. Make room there, then run again.",
 }
 #: Codes and HTTP statuses that may pass when the same request is sent again.
@@ -81,7 +85,7 @@ def _refusal(error: Exception, key_id: str) -> str:
     region = details.get("Region") or headers.get("x-amz-bucket-region")
     said = one_line(details.get("Message", ""))
     if code not in MEANINGS:
-        return f"{code}: {said}"
+        return f"{code}: {said or 'no reason given'}"
     ending = f" ending in {key_id[-4:]}" if len(key_id) >= 12 else ""
     text = MEANINGS[code].format(id=f"access key id{ending}", region=f", {region}" if region else "")
     return f"{text} ({code}{': ' + said if code == 'InternalError' and said else ''})"

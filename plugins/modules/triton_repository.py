@@ -231,15 +231,15 @@ def present(module: AnsibleModule, tree: _model_tree.Tree, store: _s3.Store, rep
         changed=publication.changed,
         url=publication.url,
         release=publication.release,
-        uploaded=sorted(step.key for step in plan.uploads),
+        uploaded=sorted(step.key for step in publication.uploads),
         copied=sorted(step.key for step in plan.copies),
         unchanged=plan.unchanged,
         deleted=publication.deleted,
-        bytes=plan.bytes,
+        bytes=publication.bytes,
         bucket_created=not publication.bucket,
     )
     existing = {*(plan.existing or ()), *publication.obsolete_keys[0], *publication.obsolete_keys[1]}
-    result["diff"] = diff(publication.url, existing, {step.key for step in plan.steps}, set(publication.deleted))
+    result["diff"] = diff(publication.url, existing, {step.key for step in (*plan.steps, *publication.uploads)}, set(publication.deleted))
 
 
 def absent(module: AnsibleModule, repository: Repository, result: dict) -> None:

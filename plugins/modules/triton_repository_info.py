@@ -144,11 +144,11 @@ def plan(module: AnsibleModule, tree: _model_tree.Tree, repository: _repository.
     publication = _repository_options.plan(module, tree, repository)
     return {
         "url": publication.url,
-        "uploads": len(publication.plan.uploads),
+        "uploads": len(publication.uploads),
         "copies": len(publication.plan.copies),
         "unchanged": publication.plan.unchanged,
         "deletes": len(publication.deleted),
-        "bytes": publication.plan.bytes,
+        "bytes": publication.bytes,
     }
 
 

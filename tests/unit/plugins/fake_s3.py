@@ -88,9 +88,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body if self.command != "HEAD" else b"")
 
     def error(self, status: int, code: str, region: str = "") -> None:
+        # A redirect names the region in a header, a complaint about the signature in its body.
         about = f"<Region>{region}</Region>" if region and status != 301 else ""
         body = f"<Error><Code>{code}</Code><Message>said the store</Message>{about}</Error>" if code else ""
-        self.answer(status, body, **({"x_amz_bucket_region": region} if region else {}))
+        self.answer(status, body, **({"x_amz_bucket_region": region} if region and status == 301 else {}))
 
     def handle_request(self) -> None:
         url = urlsplit(self.path)

@@ -197,9 +197,10 @@ def test_a_release_is_a_folder_of_its_own_and_its_manifest_comes_last(store, run
     first = run(**RELEASED)
     release = first["release"]
     assert re.fullmatch("[0-9a-f]{16}", release) and first["url"] == f"{ROOT}/demo/releases/{release}"
-    assert first["uploaded"] == [f"demo/releases/{release}/{name}" for name in FILES] and first["copied"] == []
-    assert store.writes()[-1] == f"PUT /models/demo/releases/{release}.json"
-    manifest = json.loads(store.buckets["models"][f"demo/releases/{release}.json"].content)
+    place = f"demo/releases/{release}"
+    assert first["uploaded"] == [f"{place}.json", *(f"{place}/{name}" for name in FILES)] and first["copied"] == []
+    assert store.writes()[-1] == f"PUT /models/{place}.json"
+    manifest = json.loads(store.buckets["models"][f"{place}.json"].content)
     assert manifest["release"] == release and [file["name"] for file in manifest["files"]] == FILES
     writes = store.writes()
     second = run(**RELEASED)
@@ -212,7 +213,8 @@ def test_a_release_sends_what_is_new_and_copies_the_rest(store, source, run):
     (source / "simple/1/model.py").write_text("x = 2")
     new = run(**RELEASED)
     place = f"demo/releases/{new['release']}"
-    assert new["uploaded"] == [f"{place}/simple/1/model.py"] and new["bytes"] == len("x = 2")
+    assert new["uploaded"] == [f"{place}.json", f"{place}/simple/1/model.py"]
+    assert new["bytes"] == sum(len(store.buckets["models"][key].content) for key in new["uploaded"])
     assert new["copied"] == [f"{place}/other/1/model.onnx", f"{place}/simple/config.pbtxt"] and new["release"] != old["release"]
     objects = store.buckets["models"]
     assert [objects[f"{place}/{name}"].content for name in FILES] == [(source / name).read_bytes() for name in FILES]
@@ -238,8 +240,10 @@ def test_going_back_to_an_older_release_writes_its_manifest_alone(store, source,
     (source / "simple/1/model.py").write_text("x = 1")
     writes = store.writes()
     back = run(**RELEASED)
-    assert back["changed"] and back["url"] == old["url"] and back["uploaded"] == back["copied"] == []
-    assert store.writes() == [*writes, f"PUT /models/demo/releases/{old['release']}.json"]
+    manifest = f"demo/releases/{old['release']}.json"
+    assert back["changed"] and back["url"] == old["url"] and back["uploaded"] == [manifest] and back["copied"] == []
+    assert manifest in back["diff"]["after"]
+    assert store.writes() == [*writes, f"PUT /models/{manifest}"]
     assert not run(**RELEASED)["changed"]
 
 
@@ -253,7 +257,7 @@ def test_a_release_whose_manifest_was_refused_is_finished_by_the_next_run(store,
     assert store.buckets["models"] == store.buckets["models"] | published and manifest not in store.buckets["models"]
     store.failure = None
     finished = run(**RELEASED, keep=1)
-    assert finished["uploaded"] == finished["copied"] == [] and finished["unchanged"] == 3
+    assert finished["uploaded"] == [manifest] and finished["copied"] == [] and finished["unchanged"] == 3
     assert finished["deleted"] == sorted(published) and manifest in store.buckets["models"]
 
 
@@ -319,7 +323,12 @@ def test_a_store_that_takes_no_more_keeps_what_is_published(store, source, run, 
     assert store.buckets["models"] == published
     store.failure = None
     mended = run(**options)
-    assert len(mended["uploaded"]) == 1 and mended["deleted"] and not run(**options)["changed"]
+    assert len(mended["uploaded"]) == 1 + ("layout" in options) and mended["deleted"] and not run(**options)["changed"]
+
+
+def test_a_proxy_s_error_is_explained(store, run):
+    store.buckets["models"], store.failure = {}, Failure(502, line="PUT")
+    assert "something in front of the store answers" in run(retry_seconds=0)["msg"]
 
 
 def test_an_object_that_may_not_be_deleted_is_named(store, run):
@@ -337,13 +346,13 @@ def test_a_redirect_names_the_bucket_s_region(store, run, line, doing):
     store.failure = Failure(301, "PermanentRedirect", line, region="eu-west-1")
     message = run()["msg"]
     assert message.startswith(f"the bucket models at http://127.0.0.1:{store.server_port} cannot {doing}: ")
-    assert "the bucket is in another region. Set region to the bucket's, eu-west-1." in message and store.buckets["models"] == {}
+    assert "the bucket is in another region. Set region to the bucket's, eu-west-1; Triton is given the same." in message and store.buckets["models"] == {}
 
 
-def test_a_store_of_another_region_names_it(store, run):
+@pytest.mark.parametrize("check", [True, False])
+def test_a_store_of_another_region_names_it_before_anything_changes(store, run, check):
     store.buckets["models"], store.region = {}, "eu-west-1"
-    assert "signed for another region. Set region to the bucket's, eu-west-1." in run()["msg"] and store.buckets["models"] == {}
-    assert run(region="eu-west-1")["uploaded"] == KEYS
+    assert "signed for another region. Set region to the bucket's, eu-west-1; Triton" in run(check=check)["msg"] and store.writes() == []
 
 
 @pytest.mark.parametrize("line", ["GET /models?list-type", "PUT /models/demo/simple/config.pbtxt"])
