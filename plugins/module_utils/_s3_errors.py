@@ -26,7 +26,7 @@ MEANINGS = {
     "NoSuchBucket": "the bucket does not exist.",
     "EntityTooLarge": "an object is larger than the store takes.",
     "BadDigest": "what arrived is not what was sent: the way to the store damages data.",
-    "InternalError": "the store failed to do it; its disk may be full. Look at the store's own log.",
+    "InternalError": "the store failed to do it: it may be stopping, or its disk may be full. Look at the store's own log.",
     "XMinioStorageFull": "the store's disk is full. Make room there, then run again.",
     "QuotaExceeded": "the bucket's quota is used up. Make room there, then run again.",
     "SlowDown": "the store is overloaded. Run again later, or with a smaller parallel.",
