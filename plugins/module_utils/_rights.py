@@ -71,15 +71,15 @@ def namespace_labels(api: "client.ApiClient", namespace: str) -> dict:
         raise
 
 
-def namespace_exists(api: "client.ApiClient", namespace: str) -> bool:
-    """Return whether the namespace is there; true as well where it may not be read, since then it is somebody else's."""
+def namespace_phase(api: "client.ApiClient", namespace: str) -> str:
+    """Return Active, Terminating, or "" if it is not there; Active as well where it may not be read, since then it is somebody else's."""
     try:
-        _labels(f"reading the namespace {namespace}", client.CoreV1Api(api).read_namespace, namespace)
+        found = _kube.call(f"reading the namespace {namespace}", client.CoreV1Api(api).read_namespace, namespace)
     except _kube.RequestError as error:
         if error.status in (403, 404):
-            return error.status == 403
+            return "Active" if error.status == 403 else ""
         raise
-    return True
+    return (found.get("status") or {}).get("phase") or "Active"
 
 
 def deployment_owner(api: "client.ApiClient", namespace: str, name: str) -> str | None:
@@ -91,6 +91,17 @@ def deployment_owner(api: "client.ApiClient", namespace: str, name: str) -> str 
             return None
         raise
     return labels.get("app.kubernetes.io/managed-by") or labels.get("heritage") or "unknown"
+
+
+def service_account_exists(api: "client.ApiClient", namespace: str, name: str) -> bool:
+    """Return whether the service account is there; true as well where it may not be read."""
+    try:
+        _kube.call(f"reading the service account {namespace}/{name}", client.CoreV1Api(api).read_namespaced_service_account, name, namespace)
+    except _kube.RequestError as error:
+        if error.status in (403, 404):
+            return error.status == 403
+        raise
+    return True
 
 
 def _labels(what: str, read, *args: str) -> dict:

@@ -20,7 +20,7 @@ import traceback
 import xml.etree.ElementTree
 from urllib.parse import quote
 
-from ansible_collections.mlserving.triton.plugins.module_utils._s3_errors import S3Error, code_of, is_transient, meaning
+from ansible_collections.mlserving.triton.plugins.module_utils._s3_errors import S3Error, code_of, explained, is_transient
 from ansible_collections.mlserving.triton.plugins.module_utils._s3_url import Location
 
 try:
@@ -113,7 +113,9 @@ class Store:
             session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_parse_time)
             self._credentials = _credentials_of(session, credentials)
             self.key_id = self._credentials.access_key or ""
-            self._client = session.create_client("s3", region, endpoint_url=self.endpoint, verify=ca_bundle, config=self._config(addressing, parallel))
+            self._client = session.create_client(
+                "s3", region, endpoint_url=self.endpoint, verify=ca_bundle, config=self._config(addressing, parallel)
+            )
             self._client.meta.events.register_first("needs-retry.s3", _refuse_redirect)
             self._base = self._client.generate_presigned_url("get_object", Params={"Bucket": self.bucket, "Key": "k"}).partition("?")[0][:-1]
             self._http = botocore.httpsession.URLLib3Session(
@@ -164,7 +166,7 @@ class Store:
         try:
             yield
         except (ClientError, BotoCoreError, ValueError) as error:
-            raise S3Error(f"{self.where} cannot {doing}: {meaning(error, self.key_id)}") from None
+            raise explained(error, f"{self.where} cannot {doing}", self.key_id) from None
 
     def give_up(self) -> None:
         """Let every request that waits for its next try fail now: another one has failed for good."""

@@ -51,6 +51,19 @@ class S3Error(Exception):
     """The URL cannot be used or the store refuses. The text says what to do."""
 
 
+class NoAnswerError(S3Error):
+    """The store could not be reached from here."""
+
+
+def explained(error: Exception, start: str, key_id: str) -> S3Error:
+    """Return an SDK's error in words; ``start`` begins the sentence."""
+    return (NoAnswerError if _is_no_answer(error) else S3Error)(f"{start}: {meaning(error, key_id)}")
+
+
+def _is_no_answer(error: Exception) -> bool:
+    return isinstance(error, (kinds.ConnectionError, kinds.HTTPClientError)) and not isinstance(error, kinds.SSLError)
+
+
 def code_of(error: Exception) -> str:
     """Return the store's error code of a ClientError."""
     return error.response.get("Error", {}).get("Code", "")
@@ -60,7 +73,7 @@ def is_transient(error: Exception) -> bool:
     """Return whether the same request may succeed later."""
     if isinstance(error, kinds.ClientError):
         return code_of(error) in TRANSIENT or error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in TRANSIENT_STATUS
-    return isinstance(error, (kinds.ConnectionError, kinds.HTTPClientError)) and not isinstance(error, kinds.SSLError)
+    return _is_no_answer(error)
 
 
 def meaning(error: Exception, key_id: str) -> str:

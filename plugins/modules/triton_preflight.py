@@ -74,26 +74,56 @@ options:
     default: {}
   credentials:
     description:
-      - Credentials to check, with the options of M(mlserving.triton.triton_secret) of the same names.
+      - The role's variables about credentials, without the prefix triton_. Exactly one source may be given.
     type: dict
+    default: {}
     suboptions:
-      access_key_id:
+      source:
+        description: The source that is wanted; empty for the one whose variables are given.
+        type: str
+        default: ""
+      aws_access_key_id:
         description: Access key id.
         type: str
-      secret_access_key:
+      aws_secret_access_key:
         description: Secret access key.
         type: str
-      session_token:
+      aws_session_token:
         description: Session token.
         type: str
-      region:
+      aws_region:
         description: Region.
         type: str
-      encoding:
-        description: Whether the values are plain or base64.
+      aws_encoding:
+        description: Whether these values are plain or base64.
         type: str
         choices: [plain, base64]
         default: plain
+      aws_expires:
+        description: When temporary credentials end.
+        type: str
+      aws_strip:
+        description: Whether white space around them is removed.
+        type: bool
+        default: false
+      aws_profile:
+        description: Profile of the AWS configuration files.
+        type: str
+      google_credentials:
+        description: Content of a key file of a Google service account.
+        type: str
+      cloud_credentials:
+        description: Credentials of several stores, as Triton's file of them has them.
+        type: dict
+      credentials_secret:
+        description: Name of a Secret that somebody else made.
+        type: str
+      service_account:
+        description: Name of the pods' service account.
+        type: str
+      service_account_annotations:
+        description: Annotations of the service account; with them it is made.
+        type: dict
 seealso:
   - module: mlserving.triton.triton_secret
 """
@@ -137,6 +167,12 @@ deployed:
   returned: always
   type: bool
   sample: true
+credentials:
+  description: Where the pods' credentials come from, without any value. What the filter P(mlserving.triton.credential_pod#filter) takes.
+  returned: always
+  type: dict
+  sample: {source: existing, secret: team-aws, keys: [AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY], digest: 654c379cda, region: eu-west-1, account: "",
+    url: "s3://models/demo"}
 names:
   description: Names of the release's objects, as the public chart makes them.
   returned: always
@@ -152,6 +188,11 @@ namespace_exists:
   returned: always
   type: bool
   sample: true
+namespace_phase:
+  description: V(Active), V(Terminating), or empty if it is not there.
+  returned: always
+  type: str
+  sample: Active
 replicas:
   description: The number of replicas as an integer.
   returned: always
@@ -165,44 +206,119 @@ gpus:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlserving.triton.plugins.module_utils import _cluster, _credentials, _inputs, _names, _rights, _s3_errors, _s3_url, _secret
+from ansible_collections.mlserving.triton.plugins.module_utils import (
+    _aws_sources,
+    _cluster,
+    _credential_source,
+    _credentials,
+    _existing_secret,
+    _inputs,
+    _names,
+    _rights,
+    _s3_errors,
+    _s3_url,
+    _secret,
+)
 
+SECRET = {"type": "str", "no_log": True}
 CREDENTIALS = {
-    "access_key_id": {"type": "str"},
-    "secret_access_key": {"type": "str", "no_log": True},
-    "session_token": {"type": "str", "no_log": True},
-    "region": {"type": "str"},
-    "encoding": {"type": "str", "choices": ["plain", "base64"], "default": "plain"},
+    "source": {"type": "str", "default": ""},
+    "aws_access_key_id": {"type": "str"},
+    "aws_secret_access_key": SECRET,
+    "aws_session_token": SECRET,
+    "aws_region": {"type": "str"},
+    "aws_encoding": {"type": "str", "choices": ["plain", "base64"], "default": "plain"},
+    "aws_expires": {"type": "str"},
+    "aws_strip": {"type": "bool", "default": False},
+    "aws_profile": {"type": "str"},
+    "google_credentials": SECRET,
+    "cloud_credentials": {"type": "dict", "no_log": True},
+    "credentials_secret": {"type": "str", "no_log": False},
+    "service_account": {"type": "str"},
+    "service_account_annotations": {"type": "dict"},
 }
 
 
-def main():
-    text = {"type": "str", "required": True}
-    module = AnsibleModule(
-        argument_spec={
-            **_cluster.ARGUMENT_SPEC,
-            "origin": {"type": "str", "default": "the module's options"},
-            "inputs": {
-                "type": "dict",
-                "required": True,
-                "options": {
-                    "release": text,
-                    "namespace": text,
-                    "replicas": {"type": "raw", "required": True},
-                    "gpus": {"type": "raw", "required": True},
-                    "image": text,
-                    "image_pull_policy": text,
-                    "service_type": text,
-                    "name_override": {"type": "str"},
-                    "fullname_override": {"type": "str"},
-                },
-            },
-            "model_repository": {"type": "str", "default": ""},
-            "chart_values": {"type": "dict", "default": {}},
-            "credentials": {"type": "dict", "options": CREDENTIALS},
+TEXT = {"type": "str", "required": True}
+ARGUMENT_SPEC = {
+    **_cluster.ARGUMENT_SPEC,
+    "origin": {"type": "str", "default": "the module's options"},
+    "inputs": {
+        "type": "dict",
+        "required": True,
+        "options": {
+            "release": TEXT,
+            "namespace": TEXT,
+            "replicas": {"type": "raw", "required": True},
+            "gpus": {"type": "raw", "required": True},
+            "image": TEXT,
+            "image_pull_policy": TEXT,
+            "service_type": TEXT,
+            "name_override": {"type": "str"},
+            "fullname_override": {"type": "str"},
         },
-        supports_check_mode=True,
+    },
+    "model_repository": {"type": "str", "default": ""},
+    "chart_values": {"type": "dict", "default": {}},
+    "credentials": {"type": "dict", "options": CREDENTIALS, "default": {}},
+}
+
+
+def choose_credentials(given: dict, url: str) -> tuple[dict, list[str]]:
+    """Return (what the filter credential_pod takes, what is wrong) of the option credentials, without asking the cluster."""
+    names = {f"triton_{name}" for name, value in given.items() if value}
+    source, problems = _credential_source.choose(given.get("source") or "", names, given.get("service_account") or "", url)
+    found = {"source": source, "secret": given.get("credentials_secret") or "", "keys": [], "digest": "", "region": "", "url": url}
+    try:
+        found["region"] = check_values(given, source if source in ("environment", "profile") else "options")
+    except _credentials.CredentialsError as error:
+        problems.append(f"The credentials: {error}")
+    return {**found, "account": given.get("service_account") or ""}, problems
+
+
+def check_values(given: dict, values_from: str) -> str:
+    """Look at every value as triton_secret does, and return the region.
+
+    :raises CredentialsError: one cannot be right
+    """
+    strip, file, keys = (
+        bool(given.get("aws_strip")),
+        given.get("cloud_credentials"),
+        given.get("aws_access_key_id") or given.get("aws_secret_access_key"),
     )
+    aws = {option: given.get(f"aws_{option}") or None for option in _credentials.KEYS}
+    if keys:
+        # With keys, one that is empty was forgotten.
+        aws["region"] = given.get("aws_region") or ""
+    others = {
+        "profile": given.get("aws_profile") or None,
+        "expires": given.get("aws_expires") or None,
+        "encoding": given.get("aws_encoding") or "plain",
+    }
+    found = _aws_sources.read({**aws, **others, "values_from": values_from, "strip": strip, "data": True, "cloud_credentials": None})
+    content = _credentials.cloud_credentials(file, strip) if file else {}
+    _credentials.first_expiry(found.values.get("session_token"), found.told, content, "session_token", found.told_name)
+    return found.values.get("region") or ""
+
+
+def look_up(api: "kubernetes.client.ApiClient", namespace: str, fullname: str, credentials: dict, given: dict) -> list[str]:
+    """Complete ``credentials`` by what the cluster has, and return what is wrong there."""
+    problems = []
+    if credentials["source"] == "existing":
+        found, problems = _existing_secret.look(api, namespace, credentials["secret"], credentials["url"])
+        credentials.update(found)
+    if given.get("service_account_annotations"):
+        credentials["account"] = credentials["account"] or fullname
+    elif credentials["account"] and not _rights.service_account_exists(api, namespace, credentials["account"]):
+        problems.append(
+            f"There is no service account {credentials['account']} in namespace {namespace} (triton_service_account). "
+            "Make it first, or set triton_service_account_annotations to have it made."
+        )
+    return problems
+
+
+def main():
+    module = AnsibleModule(ARGUMENT_SPEC, supports_check_mode=True)
     inputs = module.params["inputs"]
     problems = _inputs.problems(inputs, module.params["chart_values"])
     if module.params["model_repository"].startswith("s3:"):
@@ -210,11 +326,8 @@ def main():
             _s3_url.parse(module.params["model_repository"])
         except _s3_errors.S3Error as error:
             problems.append(f"{_inputs.shown('model_repository_url')}: {error}")
-    credentials = module.params["credentials"] or {}
-    try:
-        _credentials.credentials(credentials, credentials.get("encoding") or "plain")
-    except _credentials.CredentialsError as error:
-        problems.append(f"The AWS credentials: {error}")
+    credentials, wrong = choose_credentials(module.params["credentials"] or {}, module.params["model_repository"])
+    problems += wrong
     if problems:
         module.fail_json(msg="Nothing was changed. " + " ".join(problems), problems=problems)
     names = _names.names(inputs["release"], inputs["name_override"] or "", inputs["fullname_override"] or "")
@@ -222,8 +335,9 @@ def main():
     try:
         version = _cluster.version(api, target)
         missing = _rights.missing(api, inputs["namespace"])
-        exists = _rights.namespace_exists(api, inputs["namespace"])
+        phase = _rights.namespace_phase(api, inputs["namespace"])
         owner = _rights.deployment_owner(api, inputs["namespace"], names["fullname"])
+        problems += [] if missing else look_up(api, inputs["namespace"], names["fullname"], credentials, module.params["credentials"])
     except _cluster.ClusterError as error:
         module.fail_json(msg=f"Nothing was changed. {error}")
     if missing:
@@ -231,6 +345,8 @@ def main():
             msg=f"Nothing was changed. On {target.server}, named by {target.source}, the credentials lack these rights in namespace {inputs['namespace']}: "
             f"{', '.join(missing)}. Ask the cluster's administrator for them.",
         )
+    if problems:
+        module.fail_json(msg="Nothing was changed. " + " ".join(problems), problems=problems)
     if owner not in (None, _secret.OWNER):
         module.fail_json(
             msg=f"Nothing was changed. The Deployment {names['fullname']} in namespace {inputs['namespace']} belongs to {owner}, not to this collection. "
@@ -240,9 +356,11 @@ def main():
         changed=False,
         cluster={**target.public(), "version": version},
         inputs=inputs,
+        credentials=credentials,
         names=names,
         deployed=owner == _secret.OWNER,
-        namespace_exists=exists,
+        namespace_exists=bool(phase),
+        namespace_phase=phase,
         replicas=int(inputs["replicas"]),
         gpus=int(inputs["gpus"]),
     )

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
@@ -24,7 +25,12 @@ INPUTS = {
     "image_pull_policy": "IfNotPresent",
     "service_type": "LoadBalancer",
 }
-CREDENTIALS = {"access_key_id": "AKIAIOSFODNN7EXAMPLE", "secret_access_key": KEY, "session_token": TOKEN, "region": "us-east-1"}
+CREDENTIALS = {
+    "aws_access_key_id": "ASIAIOSFODNN7EXAMPLE",
+    "aws_secret_access_key": KEY,
+    "aws_session_token": TOKEN,
+    "aws_region": "us-east-1",
+}
 NAMESPACE = "/api/v1/namespaces/triton"
 DEPLOYMENT = "/apis/apps/v1/namespaces/triton/deployments/example-triton-inference-server"
 
@@ -67,7 +73,7 @@ def test_everything_that_is_wrong_is_told_at_once_and_before_the_cluster_is_aske
         {"release": "My_Release", "replicas": "two", "gpus": -1, "image": "Bad Image", "service_type": "External"},
         chart_values={"triton_namespace": "other"},
         model_repository="s3://",
-        credentials={**CREDENTIALS, "secret_access_key": KEY + "\n"},
+        credentials={**CREDENTIALS, "aws_secret_access_key": KEY + "\n"},
     )
     assert result["failed"] and result["msg"].startswith("Nothing was changed. ") and not cluster.requests
     for expected in (
@@ -78,7 +84,7 @@ def test_everything_that_is_wrong_is_told_at_once_and_before_the_cluster_is_aske
         "'External'",
         "give one of the two",
         "model_repository_url",
-        "The AWS credentials: secret_access_key",
+        "The credentials: secret_access_key",
     ):
         assert expected in result["msg"]
     assert len(result["problems"]) == 8
@@ -87,10 +93,10 @@ def test_everything_that_is_wrong_is_told_at_once_and_before_the_cluster_is_aske
 def test_no_secret_is_in_any_answer(run, cluster):
     results = [
         run(),
-        run(credentials={**CREDENTIALS, "secret_access_key": KEY + "\n"}),
-        run(credentials={**CREDENTIALS, "access_key_id": KEY}),
-        run(credentials={**CREDENTIALS, "encoding": "base64"}),
-        run(credentials={**CREDENTIALS, "session_token": f'"{TOKEN}"'}),
+        run(credentials={**CREDENTIALS, "aws_secret_access_key": KEY + "\n"}),
+        run(credentials={**CREDENTIALS, "aws_access_key_id": KEY}),
+        run(credentials={**CREDENTIALS, "aws_encoding": "base64"}),
+        run(credentials={**CREDENTIALS, "aws_session_token": f'"{TOKEN}"'}),
         run(api_key=TOKEN),
     ]
     assert [result.get("failed", False) for result in results] == [False, True, True, True, True, False]
@@ -153,3 +159,73 @@ def test_a_cluster_that_refuses_or_is_not_named_changes_nothing(run, cluster):
     cluster.answers["/version/"] = 401
     assert run()["msg"].startswith(f"Nothing was changed. the cluster {cluster.url}, named by the inventory, refused the request: 401")
     assert run(host=None)["msg"].startswith("no cluster is named.")
+
+
+SECRET = f"{NAMESPACE}/secrets/team"
+
+
+def secret(**data):
+    return {
+        "metadata": {"name": "team", "namespace": "triton"},
+        "data": {key: base64.b64encode(value.encode()).decode() for key, value in data.items()},
+    }
+
+
+def test_an_existing_secret_is_looked_into_and_its_digest_returned(run, cluster):
+    cluster.answers[SECRET] = secret(AWS_ACCESS_KEY_ID="AKIAIOSFODNN7EXAMPLE", AWS_SECRET_ACCESS_KEY=KEY)
+    found = run(credentials={"credentials_secret": "team"})["credentials"]
+    assert (found["source"], found["secret"], found["keys"]) == ("existing", "team", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
+    cluster.answers[SECRET] = secret(AWS_ACCESS_KEY_ID="AKIAIOSFODNN7EXAMPLE", AWS_SECRET_ACCESS_KEY=KEY[::-1])
+    assert run(credentials={"credentials_secret": "team"})["credentials"]["digest"] != found["digest"]
+
+
+@pytest.mark.parametrize(
+    ("content", "elsewhere", "expected"),
+    [
+        (404, [], "There is no Secret team in namespace triton (triton_credentials_secret). Make it first"),
+        (404, ["vault"], "There is one in vault, but a pod can only use Secrets of its own namespace: copy it."),
+        (secret(password="x"), [], "lacks AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY. It has the keys password."),
+        (
+            secret(AWS_ACCESS_KEY_ID="AKIAIOSFODNN7EXAMPLE", AWS_SECRET_ACCESS_KEY=KEY + "\n"),
+            [],
+            "secret_access_key has white space or a line break at its end",
+        ),
+    ],
+)
+def test_an_existing_secret_that_cannot_serve_is_explained(run, cluster, content, elsewhere, expected):
+    cluster.answers[SECRET] = content
+    cluster.answers["/api/v1/secrets"] = {"items": [{"metadata": {"name": "team", "namespace": name}} for name in elsewhere]}
+    message = run(credentials={"credentials_secret": "team"})["msg"]
+    assert message.startswith("Nothing was changed. ") and expected in message and KEY not in message
+
+
+def test_two_sources_are_named_before_the_cluster_is_asked(run, cluster):
+    message = run(credentials={**CREDENTIALS, "credentials_secret": "team"})["msg"]
+    assert "triton_credentials_secret are given. Leave out one of the two." in message and not cluster.requests
+
+
+def test_a_service_account_has_to_be_there_unless_it_is_to_be_made(run, cluster):
+    assert "There is no service account team in namespace triton" in run(credentials={"service_account": "team"})["msg"]
+    made = run(credentials={"service_account_annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/x"}})["credentials"]
+    assert made["account"] == "example-triton-inference-server" and made["source"] == "service_account"
+    cluster.answers[f"{NAMESPACE}/serviceaccounts/team"] = {"metadata": {"name": "team"}}
+    assert run(credentials={"service_account": "team"})["credentials"]["account"] == "team"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"source": "environment"}, "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set where the module runs"),
+        ({"aws_profile": "nobody"}, "there is no profile 'nobody'"),
+        ({"cloud_credentials": {"s3": {"": {"key": "x"}}}}, "cloud_credentials.s3"),
+        ({**CREDENTIALS, "aws_expires": "2020-01-01T00:00:00Z"}, "expired at 2020-01-01T00:00:00Z"),
+        ({**CREDENTIALS, "aws_region": ""}, "region is empty"),
+    ],
+)
+def test_every_source_is_looked_at_beforehand(run, cluster, monkeypatch, tmp_path, given, expected):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    message = run(credentials=given)["msg"]
+    assert "The credentials: " in message and expected in message and KEY not in message and not cluster.requests
