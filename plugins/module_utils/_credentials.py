@@ -183,13 +183,15 @@ def check_aws(values: dict, names: dict) -> None:
     """
     key_id, key, token = (names[option] for option in ("access_key_id", "secret_access_key", "session_token"))
     value = values["access_key_id"]
-    if not re.fullmatch(r"[A-Z0-9]+", value):
-        raise CredentialsError(f"{key_id} begins with AKIA or ASIA, but has other characters than capital letters and digits. Copy it again.")
-    if len(value) != 20:
+    # Compatible stores issue temporary ones too, such as SeaweedFS: with small letters, and keys of other lengths.
+    is_aws = re.fullmatch(r"[A-Z0-9]+", value)
+    if not is_aws and value.startswith("AKIA"):
+        raise CredentialsError(f"{key_id} begins with AKIA, but has other characters than capital letters and digits. Copy it again.")
+    if is_aws and len(value) != 20:
         why = "it was cut off" if len(value) < 20 else "it was pasted twice, or together with something else"
         raise CredentialsError(f"{key_id} begins with AKIA or ASIA, so it must have 20 characters, but has {len(value)}: {why}. Copy it again.")
     length = len(values.get("secret_access_key", 40 * "-"))
-    if length != 40:
+    if is_aws and length != 40:
         why = "it was cut off" if length < 40 else "it was pasted twice, or together with something else"
         raise CredentialsError(f"{key} must have 40 characters beside an id of AWS (AKIA... or ASIA...), but has {length}: {why}. Copy it again.")
     if value.startswith("ASIA") and "session_token" not in values:

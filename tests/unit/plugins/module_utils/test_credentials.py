@@ -39,6 +39,7 @@ def test_takes_both_encodings():
         {**GOOD, "access_key_id": "STOREKEY000000000001", "session_token": encoded('{"issuer": "some store", "expires": 1}')},
         {**GOOD, "access_key_id": "akia", "secret_access_key": "short", "session_token": "of-a-store-that-takes-any"},
         TEMPORARY,
+        {**GOOD, "access_key_id": "ASIAff3f9e2eb85eea2d", "secret_access_key": 43 * "a" + "=", "session_token": "of.a.store"},
     ],
 )
 def test_takes_what_compatible_stores_issue(values):

@@ -9,7 +9,7 @@ import pytest
 from ansible_collections.mlserving.triton.plugins.module_utils import _probe_job
 
 STARTS = 'W1125 07:43:26.220681 7 pinned_memory_manager.cc:273] "Unable to allocate pinned system memory"\n'
-NOT_FOUND = "E1125 07:43:26.351200 7 model_repository_manager.cc:1415] \"failed to poll model 'mlserving-triton-probe': model not found in any model repository.\"\n"
+NOT_FOUND = "E1125 07:43:26.351200 7 manager.cc:1415] \"failed to poll model 'mlserving-triton-probe': model not found in any model repository.\"\n"
 ENDS = "error: creating server: "
 
 
