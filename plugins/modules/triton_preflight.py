@@ -317,6 +317,22 @@ def look_up(api: "kubernetes.client.ApiClient", namespace: str, fullname: str, c
     return problems
 
 
+def check_rights(module: AnsibleModule, api: "kubernetes.client.ApiClient", target: _cluster.Target) -> None:
+    """End the module if the account lacks rights, since nothing further can be asked then."""
+    namespace = module.params["inputs"]["namespace"]
+    missing = _rights.missing(api, namespace)
+    if missing:
+        module.fail_json(
+            msg=f"Nothing was changed. On {target.server}, named by {target.source}, the credentials lack these rights in namespace {namespace}: "
+            f"{', '.join(missing)}. Ask the cluster's administrator for them.",
+        )
+
+
+def refuse(module: AnsibleModule, problems: list[str]) -> None:
+    if problems:
+        module.fail_json(msg="Nothing was changed. " + " ".join(problems), problems=problems)
+
+
 def main():
     module = AnsibleModule(ARGUMENT_SPEC, supports_check_mode=True)
     inputs = module.params["inputs"]
@@ -328,30 +344,23 @@ def main():
             problems.append(f"{_inputs.shown('model_repository_url')}: {error}")
     credentials, wrong = choose_credentials(module.params["credentials"] or {}, module.params["model_repository"])
     problems += wrong
-    if problems:
-        module.fail_json(msg="Nothing was changed. " + " ".join(problems), problems=problems)
+    refuse(module, problems)
     names = _names.names(inputs["release"], inputs["name_override"] or "", inputs["fullname_override"] or "")
     api, target = _cluster.from_module(module, module.params["origin"])
     try:
         version = _cluster.version(api, target)
-        missing = _rights.missing(api, inputs["namespace"])
+        check_rights(module, api, target)
         phase = _rights.namespace_phase(api, inputs["namespace"])
         owner = _rights.deployment_owner(api, inputs["namespace"], names["fullname"])
-        problems += [] if missing else look_up(api, inputs["namespace"], names["fullname"], credentials, module.params["credentials"])
+        problems += look_up(api, inputs["namespace"], names["fullname"], credentials, module.params["credentials"])
     except _cluster.ClusterError as error:
         module.fail_json(msg=f"Nothing was changed. {error}")
-    if missing:
-        module.fail_json(
-            msg=f"Nothing was changed. On {target.server}, named by {target.source}, the credentials lack these rights in namespace {inputs['namespace']}: "
-            f"{', '.join(missing)}. Ask the cluster's administrator for them.",
-        )
-    if problems:
-        module.fail_json(msg="Nothing was changed. " + " ".join(problems), problems=problems)
     if owner not in (None, _secret.OWNER):
-        module.fail_json(
-            msg=f"Nothing was changed. The Deployment {names['fullname']} in namespace {inputs['namespace']} belongs to {owner}, not to this collection. "
-            "Choose another triton_release or triton_namespace, or remove it first (helm uninstall, if Helm made it).",
+        problems.append(
+            f"The Deployment {names['fullname']} in namespace {inputs['namespace']} belongs to {owner}, not to this collection. "
+            "Choose another triton_release or triton_namespace, or remove it first (helm uninstall, if Helm made it)."
         )
+    refuse(module, problems)
     module.exit_json(
         changed=False,
         cluster={**target.public(), "version": version},
