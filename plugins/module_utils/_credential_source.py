@@ -128,7 +128,8 @@ def applied(template: dict, pod: dict) -> dict:
     container = _filled({name: value for name, value in first.items() if name not in changed} | changed)
     volumes = [entry for entry in spec.get("volumes") or [] if entry["name"] != VOLUME] + pod["spec"].get("volumes", [])
     account = {"serviceAccountName": pod["spec"]["serviceAccountName"]} if "serviceAccountName" in pod["spec"] else {}
-    annotations = _filled({DIGEST: (template["metadata"].get("annotations") or {}).get(DIGEST), **pod["annotations"]})
+    # In a merge patch, None takes a field away.
+    annotations = {name: pod["annotations"].get(name) for name in {*pod["annotations"], *(template["metadata"].get("annotations") or {})} if name == DIGEST}
     return {
         **({"metadata": {"annotations": annotations}} if annotations else {}),
         "spec": {"containers": [container, *others], "volumes": volumes, **account},

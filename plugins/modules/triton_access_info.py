@@ -41,11 +41,6 @@ options:
       - Name of the Secret with the credentials.
       - Without it the pods' own identity is tried, which only a Job can.
     type: str
-  cloud_credentials:
-    description:
-      - Credentials of several stores as M(mlserving.triton.triton_secret) takes them, in place of O(secret). They are tried from the controller; if
-        it does not reach the store, nothing can be said.
-    type: dict
   method:
     description:
       - With V(auto) the controller asks if there is O(secret) and the store answers here, else a Job.
@@ -114,11 +109,10 @@ seconds:
 """
 
 import base64
-import json
 import time
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.mlserving.triton.plugins.module_utils import _access, _cluster, _credentials, _kube, _probe_job, _s3, _s3_errors, _s3_url
+from ansible_collections.mlserving.triton.plugins.module_utils import _access, _cluster, _kube, _probe_job, _s3, _s3_errors, _s3_url
 
 try:
     from kubernetes import client
@@ -132,7 +126,6 @@ ARGUMENT_SPEC = {
     "url": {"type": "str", "required": True},
     "endpoint_url": {"type": "str"},
     "secret": {"type": "str", "no_log": False},
-    "cloud_credentials": {"type": "dict", "no_log": True},
     "method": {"type": "str", "choices": ["auto", "controller", "cluster"], "default": "auto"},
     "image": {"type": "str"},
     "image_pull_policy": {"type": "str", "default": "IfNotPresent"},
@@ -193,30 +186,17 @@ def of_secret(module: AnsibleModule, api: "client.ApiClient", location: _s3_url.
         return in_cluster(module, api)
 
 
-def of_file(module: AnsibleModule, location: _s3_url.Location) -> dict:
-    """Ask from here, and warn if the store does not answer here."""
-    try:
-        return from_controller(module, location, {_credentials.CLOUD_FILE: json.dumps(module.params["cloud_credentials"])})
-    except _s3_errors.NoAnswerError as error:
-        module.warn(f"Whether Triton can open {module.params['url']} is not known yet: {error}")
-        return {"proven": False, "method": "controller", "key": ""}
-
-
 def whose(params: dict) -> str:
-    if params["cloud_credentials"]:
-        return "the file of credentials"
     return f"the credentials in the Secret {params['secret']}" if params["secret"] else "its pods' own identity"
 
 
 def main() -> None:
-    module = AnsibleModule(ARGUMENT_SPEC, supports_check_mode=True, mutually_exclusive=[("secret", "cloud_credentials")])
+    module = AnsibleModule(ARGUMENT_SPEC, supports_check_mode=True)
     params, started = module.params, time.monotonic()
     api, _target = _cluster.from_module(module)
     try:
         location = _s3_url.parse(params["url"])
-        if params["cloud_credentials"]:
-            result = of_file(module, location)
-        elif params["method"] == "controller" and not params["secret"]:
+        if params["method"] == "controller" and not params["secret"]:
             module.warn(f"Whether Triton can open {params['url']} is not known: its pods' own identity can only be tried with method: cluster.")
             result = {"proven": False, "method": "controller", "key": ""}
         elif params["method"] == "cluster" or not params["secret"]:

@@ -59,8 +59,7 @@ options:
   name:
     description:
       - Fixed name of the Secret, such as V(aws-credentials) for manifests of the public chart.
-      - A Secret with a fixed name is not immutable and is updated in place. Environment variables of pods do not change with it until they
-        are restarted; a mounted file does.
+      - A Secret with a fixed name is not immutable and is updated in place. Pods do not go by that until they are restarted.
       - A Secret of that name that is immutable, or that this collection did not make for this release, is refused. O(adopt) takes over the latter.
       - By default C(RELEASE-aws-DIGEST) if it holds AWS keys, else C(RELEASE-credentials-DIGEST).
     type: str

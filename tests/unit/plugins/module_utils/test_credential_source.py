@@ -81,3 +81,47 @@ def test_a_service_account_leaves_static_variables_out():
         "spec": {"serviceAccountName": "team"},
         "container": {"env": [{"name": "AWS_DEFAULT_REGION", "value": "eu-west-1"}]},
     }
+
+
+def test_other_credentials_replace_the_old_ones_and_nothing_else():
+    keys = ("AWS_ACCESS_KEY_ID", "AWS_DEFAULT_REGION", "AWS_SECRET_ACCESS_KEY")
+    theirs = {"name": "theirs", "secret": {"secretName": "tls"}}
+    before = {
+        "metadata": {"annotations": {"mlserving.triton/credentials-digest": "old", "team": "a"}},
+        "spec": {
+            "serviceAccountName": "team",
+            "volumes": [{"name": "credentials", "secret": {"secretName": "old"}}, theirs],
+            "containers": [
+                {
+                    "name": "triton",
+                    "image": "x",
+                    "env": [{"name": "HOME", "value": "/tmp"}, {"name": "TRITON_CLOUD_CREDENTIAL_PATH", "value": "/old"}],
+                    "envFrom": [{"secretRef": {"name": "demo-aws-0123456789"}}, {"secretRef": {"name": "theirs"}}],
+                    "volumeMounts": [{"name": "credentials", "mountPath": "/old"}],
+                },
+                {"name": "sidecar"},
+            ],
+        },
+    }
+    found = _credential_source.applied(before, _credential_source.pod("static", "demo-aws-abcdef0123", keys, url=S3))
+    assert found == {
+        "metadata": {"annotations": {"mlserving.triton/credentials-digest": None}},
+        "spec": {
+            "containers": [
+                {
+                    "name": "triton",
+                    "image": "x",
+                    "env": [{"name": "HOME", "value": "/tmp"}],
+                    "envFrom": [{"secretRef": {"name": "theirs"}}, {"secretRef": {"name": "demo-aws-abcdef0123"}}],
+                },
+                {"name": "sidecar"},
+            ],
+            "volumes": [theirs],
+        },
+    }
+
+
+def test_applying_what_is_there_changes_nothing():
+    pod = _credential_source.pod("file", "demo-credentials-1", ("credentials.json",), region="eu-west-1", account="team", url=S3)
+    template = {"metadata": {}, "spec": {"containers": [{"name": "triton", **pod["container"]}], **pod["spec"]}}
+    assert _credential_source.applied(template, pod) == {"spec": template["spec"]}

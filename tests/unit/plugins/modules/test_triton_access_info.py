@@ -38,9 +38,7 @@ def run(cluster, store, run_module):
 
     def call(**options):
         base = {"host": cluster.url, "namespace": "triton", "url": "s3://models/demo", "endpoint_url": f"http://127.0.0.1:{store.server_port}"}
-        if "cloud_credentials" not in options:
-            base["secret"] = "demo-aws-1"
-        return run_module(triton_access_info, {**base, **options})
+        return run_module(triton_access_info, {**base, "secret": "demo-aws-1", **options})
 
     return call
 
@@ -103,12 +101,13 @@ def test_the_pods_own_identity_is_tried_in_the_cluster(run, job):
     assert not run(secret=None, method="controller")["proven"]
 
 
-def test_a_file_of_several_stores_is_tried_here_or_not_at_all(run, job):
+def test_of_a_file_of_several_stores_the_entry_for_the_repository_is_tried(run, cluster):
     file = {"s3": {"": {"key_id": "triton", "secret_key": KEY, "region": "us-east-1"}}}
-    found = run(cloud_credentials=file)
+    cluster.answers[SECRET] = secret(**{"credentials.json": json.dumps(file)})
+    found = run()
     assert found["proven"] and KEY not in json.dumps(found)
-    assert not run(cloud_credentials=file, endpoint_url="http://127.0.0.1:9")["proven"] and job.ran == []
-    assert "no entry for s3://models/demo" in run(cloud_credentials={"s3": {"s3://other": {}}})["msg"]
+    cluster.answers[SECRET] = secret(**{"credentials.json": json.dumps({"s3": {"s3://other": {}}})})
+    assert "no entry for s3://models/demo" in run()["msg"]
 
 
 def test_keys_that_are_not_in_the_secret_are_not_looked_for_here(run, cluster, job):
