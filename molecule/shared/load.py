@@ -3,13 +3,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Ask the model simple again and again, each time over a new connection, until a file appears. Usage: load.py HOST:PORT FILE
 
-Prints one line of JSON: how many requests were sent, and how many failed, by kind. Ends by itself after 5 minutes.
+Prints one line of JSON: how many requests were sent, and what failed, by kind, with the times of the first failures (UTC). Ends by itself after 5
+minutes.
 """
 
 from __future__ import annotations
 
 import collections
 import concurrent.futures
+import datetime
 import http.client
 import json
 import pathlib
@@ -29,24 +31,27 @@ def ask(address: str) -> str:
         sums = json.loads(answer.read())["outputs"][0]["data"] if answer.status == 200 else None
         return "ok" if sums == [2 * number for number in range(16)] else f"status {answer.status}"
     except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
-        return type(error).__name__
+        return f"{type(error).__name__} {error}"
     finally:
         connection.close()
 
 
-def client(address: str, stop: pathlib.Path, deadline: float) -> collections.Counter:
+def client(address: str, stop: pathlib.Path, deadline: float, when: list[str]) -> collections.Counter:
     found: collections.Counter = collections.Counter()
     while not stop.exists() and time.monotonic() < deadline:
-        found[ask(address)] += 1
+        said = ask(address)
+        found[said] += 1
+        if said != "ok" and len(when) < 20:
+            when.append(f"{datetime.datetime.now(datetime.timezone.utc):%H:%M:%S} {said}")
     return found
 
 
 def main(address: str, stop: str) -> None:
-    deadline = time.monotonic() + LONGEST
+    deadline, when = time.monotonic() + LONGEST, []
     with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
-        counted = sum(pool.map(lambda _number: client(address, pathlib.Path(stop), deadline), range(CLIENTS)), collections.Counter())
+        counted = sum(pool.map(lambda _number: client(address, pathlib.Path(stop), deadline, when), range(CLIENTS)), collections.Counter())
     failed = {kind: count for kind, count in counted.items() if kind != "ok"}
-    print(json.dumps({"sent": counted.total(), "lost": sum(failed.values()), "failed": failed}))
+    print(json.dumps({"sent": counted.total(), "lost": sum(failed.values()), "failed": failed, "first": when}))
 
 
 if __name__ == "__main__":
