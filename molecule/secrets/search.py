@@ -1,7 +1,7 @@
 # Copyright (c) the mlserving.triton authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the playbooks with credentials that are known here, and search all that they leave. Usage: search.py KUBECONFIG S3_ENDPOINT
+"""Run the playbooks with credentials that are known here, and search all that they leave. Usage: search.py LAB_FILE
 
 They run at the highest verbosity, with diffs, by ansible-runner as an automation controller runs them; the credentials come out of a
 file that ansible-vault encrypted. Searched are the output, the runner's artifacts, cached facts, temporary files, the arguments of all
@@ -12,6 +12,7 @@ one of the usual encodings; what is printed names the place, never the value.
 from __future__ import annotations
 
 import base64
+import configparser
 import json
 import os
 import pathlib
@@ -44,9 +45,9 @@ RUNS = (
 )
 
 
-def issue(endpoint: str) -> dict[str, str]:
+def issue(lab: dict, keys: dict[str, str]) -> dict[str, str]:
     """Return temporary credentials of the lab's role reader as the role's variables."""
-    sts = boto3.client("sts", endpoint_url=endpoint, region_name="us-east-1")
+    sts = boto3.client("sts", endpoint_url=lab["s3_endpoint"], region_name="us-east-1", **keys)
     found = sts.assume_role(RoleArn="arn:aws:iam::000000000000:role/reader", RoleSessionName="triton")["Credentials"]
     return {
         "triton_aws_access_key_id": found["AccessKeyId"],
@@ -137,19 +138,24 @@ def search(folders: list[pathlib.Path], values: list[str]) -> list[str]:
     return found
 
 
-def main(kubeconfig: str, endpoint: str) -> None:
+def lasting(path: str) -> dict[str, str]:
+    """Return the lab's own keys. Not out of the environment: Ansible puts a task's environment on a command line."""
+    found = configparser.ConfigParser()
+    found.read(path, encoding="utf-8")
+    return {name: found["default"][name] for name in ("aws_access_key_id", "aws_secret_access_key")}
+
+
+def main(lab_file: str) -> None:
+    lab = yaml.safe_load(pathlib.Path(lab_file).read_text(encoding="utf-8"))
+    keys = lasting(lab["credentials_file"])
     with tempfile.TemporaryDirectory() as folder:
         work = pathlib.Path(folder)
         places = [work / name for name in ("runner/artifacts", "output", "facts", "tmp", "seen")]
         for place in (*places, work / "inputs"):
             place.mkdir(parents=True)
         (work / "inputs" / "password").write_text("for this test only", encoding="utf-8")
-        lab = {
-            "model_repository_access_key_id": os.environ["AWS_ACCESS_KEY_ID"],
-            "model_repository_secret_access_key": os.environ["AWS_SECRET_ACCESS_KEY"],
-        }
-        lab["model_repository_session_token"] = ""
-        first, second = issue(endpoint), issue(endpoint)
+        publisher = {f"model_repository_{name.removeprefix('aws_')}": value for name, value in keys.items()} | {"model_repository_session_token": ""}
+        first, second = issue(lab, keys), issue(lab, keys)
         given = {"deploy": first, "again": first, "rotate": second, "refused": WRONG, "failing": WRONG, "cleanup": second}
         environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         environment |= {"TMPDIR": str(work / "tmp"), "ANSIBLE_LOCAL_TEMP": str(work / "tmp"), "ANSIBLE_REMOTE_TEMP": str(work / "tmp" / "remote")}
@@ -158,14 +164,14 @@ def main(kubeconfig: str, endpoint: str) -> None:
         processes.start()
         for name, playbook, arguments, succeeds in RUNS:
             if name == "cleanup":
-                objects = cluster_objects(kubeconfig, work / "seen" / "objects")
-            code = run(work, name, playbook, vaulted(work, name, given[name] | lab) + arguments, environment)
+                objects = cluster_objects(lab["kubeconfig"], work / "seen" / "objects")
+            code = run(work, name, playbook, vaulted(work, name, given[name] | publisher) + arguments, environment)
             if (code == 0) != succeeds:
                 output = (work / "output" / name).read_text(encoding="utf-8")
                 sys.exit(f"{name} ended with {code}: {output[-3000:]}")
         commands = processes.end()
         secret = [value for each in (first, second, WRONG) for key, value in each.items() if value and key != "triton_aws_access_key_id"]
-        values = [*secret, lab["model_repository_secret_access_key"]]
+        values = [*secret, keys["aws_secret_access_key"]]
         found = search(places, values)
         # A search that finds nothing would find a value that is there.
         (work / "seen" / "planted").write_text("".join(forms(value)["base64"] for value in values), encoding="utf-8")
