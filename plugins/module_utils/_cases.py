@@ -19,8 +19,8 @@ class SourceError(Exception):
     """A file of cases cannot be used; the text names it."""
 
 
-def read(folder: str) -> list[dict]:
-    """Return the cases of all models in the folder, each with its model's name, as the option ``cases`` takes them.
+def read(folder: str) -> list[tuple[str, dict]]:
+    """Return (folder of the model, case) of all models in the folder, each with its model's name, as the option ``cases`` takes them.
 
     :raises SourceError: no such folder, or a file is not a list of mappings
     """
@@ -30,7 +30,7 @@ def read(folder: str) -> list[dict]:
     for model in sorted(os.listdir(folder)):
         path = os.path.join(folder, model, FILE)
         if os.path.exists(path):
-            cases += [{"model": model, **case} for case in _read(path)]
+            cases += [(os.path.join(folder, model), {"model": model, **case}) for case in _read(path)]
     return cases
 
 

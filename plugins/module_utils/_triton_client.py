@@ -69,7 +69,9 @@ def _translated():
 
 def _short(text: str) -> str:
     """Return gRPC's chain of wrapped connection errors as its last, telling part."""
-    found = re.search(r"(Connection refused|No route to host|Connection reset by peer|Socket closed|Deadline Exceeded|Domain name not found)", text, re.I)
+    found = re.search(
+        r"(Connection refused|No route to host|Connection reset by peer|Socket closed|Deadline Exceeded|Domain name not found)", text, re.I
+    )
     return found.group(1).lower() if found else text
 
 
@@ -98,21 +100,17 @@ class _Client:
     def __exit__(self, *_exception) -> None:
         self._client.close()
 
-    def infer(self, model: str, version: str, inputs: dict, outputs: list[str]) -> dict:
-        """Run one inference with binary tensors.
+    def infer(self, model: str, version: str, inputs: dict, outputs: dict[str, int], binary: bool = True) -> dict:
+        """Run one inference.
 
         :param inputs: name -> (Triton data type, numpy array)
-        :param outputs: names of the outputs to return; empty for all
+        :param outputs: name -> how many classes to return of it, 0 for its values; empty for all outputs
+        :param binary: whether tensors go as bytes; over HTTP they can also be JSON
         :returns: name -> (Triton data type, numpy array)
         :raises TritonError: the server refused it or did not answer
         """
-        library = self._library
-        tensors = []
-        for name, (datatype, array) in inputs.items():
-            tensor = library.InferInput(name, list(array.shape), datatype)
-            tensor.set_data_from_numpy(array)
-            tensors.append(tensor)
-        wanted = [library.InferRequestedOutput(name) for name in outputs] or None
+        tensors = [self._input(name, datatype, _native(datatype, array), binary) for name, (datatype, array) in inputs.items()]
+        wanted = [self._output(name, classes, binary) for name, classes in outputs.items()] or None
         with _translated():
             result = self._infer(model, version, tensors, wanted)
             return {entry["name"]: (entry["datatype"], result.as_numpy(entry["name"])) for entry in self._response(result)["outputs"]}
@@ -125,7 +123,6 @@ class HttpClient(_Client):
 
     def __init__(self, address: str, deadline: float):
         super().__init__(address, deadline)
-        self._library = tritonclient.http
         secure = address.startswith("https://")
         left = self._left()
         with _translated():
@@ -155,6 +152,19 @@ class HttpClient(_Client):
         with _translated():
             return [_index_entry(entry) for entry in self._client.get_model_repository_index()]
 
+    def model_metadata(self, model: str, version: str = "") -> dict:
+        """Return a model's inputs and outputs, each name, datatype and shape."""
+        with _translated():
+            return self._client.get_model_metadata(model, version)
+
+    def _input(self, name, datatype, array, binary):
+        tensor = tritonclient.http.InferInput(name, list(array.shape), datatype)
+        tensor.set_data_from_numpy(array, binary_data=binary)
+        return tensor
+
+    def _output(self, name, classes, binary):
+        return tritonclient.http.InferRequestedOutput(name, binary_data=binary, class_count=classes)
+
     def _infer(self, model, version, tensors, wanted):
         return self._client.infer(model, tensors, model_version=version, outputs=wanted)
 
@@ -169,7 +179,6 @@ class GrpcClient(_Client):
 
     def __init__(self, address: str, deadline: float):
         super().__init__(address, deadline)
-        self._library = tritonclient.grpc
         self._client = tritonclient.grpc.InferenceServerClient(address, channel_args=GRPC_OPTIONS)
 
     def live(self) -> bool:
@@ -191,6 +200,20 @@ class GrpcClient(_Client):
             answer = self._client.get_model_repository_index(as_json=True, client_timeout=self._left())
         return [_index_entry(entry) for entry in answer.get("models", [])]
 
+    def model_metadata(self, model: str, version: str = "") -> dict:
+        """Return a model's inputs and outputs, each name, datatype and shape."""
+        with _translated():
+            answer = self._client.get_model_metadata(model, version, as_json=True, client_timeout=self._left())
+        return {kind: [_tensor_entry(entry) for entry in answer.get(kind, [])] for kind in ("inputs", "outputs")}
+
+    def _input(self, name, datatype, array, _binary):
+        tensor = tritonclient.grpc.InferInput(name, list(array.shape), datatype)
+        tensor.set_data_from_numpy(array)
+        return tensor
+
+    def _output(self, name, classes, _binary):
+        return tritonclient.grpc.InferRequestedOutput(name, class_count=classes)
+
     def _infer(self, model, version, tensors, wanted):
         return self._client.infer(model, tensors, model_version=version, outputs=wanted, client_timeout=self._left())
 
@@ -199,6 +222,23 @@ class GrpcClient(_Client):
 
 
 CLIENTS = {"http": HttpClient, "grpc": GrpcClient}
+
+
+def _native(datatype: str, array):
+    """Return the array as the library takes it: of BF16, of which numpy knows nothing, in the type of a package of its own."""
+    if datatype != "BF16":
+        return array
+    try:
+        import ml_dtypes
+    except ImportError:
+        # Libraries that come without it take float32.
+        return array
+    return array.astype(ml_dtypes.bfloat16)
+
+
+def _tensor_entry(entry: dict) -> dict:
+    # JSON of a protobuf message has 64-bit integers as text.
+    return {**entry, "shape": [int(size) for size in entry.get("shape", [])]}
 
 
 def _index_entry(entry: dict) -> dict:

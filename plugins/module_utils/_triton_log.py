@@ -62,9 +62,17 @@ SIGNATURES = (
         "Check that the endpoint speaks TLS on that port (otherwise s3://http://HOST:PORT) and that the image trusts its certificate authority.",
     ),
     # run, with a wrong secret, an unknown key, a key without rights and a missing bucket: the same line each time
-    _sign(r"Unable to create S3 filesystem client", "s3_access", "the S3 storage refused access to the model repository", REFUSED_BY_S3, certain=False),
+    _sign(
+        r"Unable to create S3 filesystem client", "s3_access", "the S3 storage refused access to the model repository", REFUSED_BY_S3, certain=False
+    ),
     # core src/filesystem/implementations/s3.h
-    _sign(r"Could not get MetaData for (?:bucket|object)", "s3_access", "the S3 storage refused access to the model repository", REFUSED_BY_S3, certain=False),
+    _sign(
+        r"Could not get MetaData for (?:bucket|object)",
+        "s3_access",
+        "the S3 storage refused access to the model repository",
+        REFUSED_BY_S3,
+        certain=False,
+    ),
     # run, with a prefix that holds nothing and with a missing folder
     _sign(
         r"repository path is not a valid directory|creating server: .*failed to stat file",
@@ -120,7 +128,10 @@ SIGNATURES = (
 #: What Triton gives as the reason of a model -> what to do.
 MODEL_CURES = (
     # run, with a model for a backend that the image lacks
-    (r"unable to find backend library for backend '([^']+)'", "The image has no backend {0}: choose one that has it, or another format for the model."),
+    (
+        r"unable to find backend library for backend '([^']+)'",
+        "The image has no backend {0}: choose one that has it, or another format for the model.",
+    ),
     # run, with a Python model that imports what is not there
     (r"No module named '([^']+)'", "The image has no Python package {0}: add it to the image, or give the model an EXECUTION_ENV_PATH."),
     # run, without a GPU
@@ -146,7 +157,10 @@ MODEL_FAILURE = re.compile(
 SECRETS = (
     (re.compile(r"\b(?:AKIA|ASIA|AIDA|AROA)[A-Z0-9]{12,}\b"), "(redacted)"),
     (re.compile(r"(?i)\b(X-Amz-(?:Signature|Credential|Security-Token)|Signature|Credential)=[^\s&,\"']+"), r"\1=(redacted)"),
-    (re.compile(r"(?i)\b((?:aws_)?(?:secret(?:_access)?_key|session_token|(?:access_)?key_id))\b([\"']?\s*[=:]\s*[\"']?)[^\s\"',}]+"), r"\1\2(redacted)"),
+    (
+        re.compile(r"(?i)\b((?:aws_)?(?:secret(?:_access)?_key|session_token|(?:access_)?key_id))\b([\"']?\s*[=:]\s*[\"']?)[^\s\"',}]+"),
+        r"\1\2(redacted)",
+    ),
     (re.compile(r"(?i)\b(authorization:?\s+(?:bearer|basic)\s+)\S+"), r"\1(redacted)"),
     (re.compile(r"(://[^/\s:@]+:)[^/\s@]+@"), r"\1(redacted)@"),
 )
@@ -220,5 +234,7 @@ def relevant(log: str, count: int) -> list[str]:
     """Return the last ``count`` lines that matter, redacted: errors first of all, without the tables of options."""
     lines = [line.rstrip() for line in log.splitlines() if line.strip() and not re.match(r"[+|]|I\d{4} .*\] *$", line) and not NOISE.search(line)]
     # Indented lines belong to a text of several lines, such as the list of options after an unknown one.
-    chosen = [line for line in lines if re.match(r"E\d{4} |(?=\S).*(?:Traceback|error:|failed|unable to|not found|unrecognized)", line, re.I)] or lines
+    chosen = [
+        line for line in lines if re.match(r"E\d{4} |(?=\S).*(?:Traceback|error:|failed|unable to|not found|unrecognized)", line, re.I)
+    ] or lines
     return [redact(line) for line in chosen[-count:]] if count > 0 else []

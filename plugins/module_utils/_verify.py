@@ -9,166 +9,105 @@ Nothing here talks to a server. A report is a dict: target, node, kind (replica 
 
 from __future__ import annotations
 
+import collections
 import dataclasses
-import math
 
-try:
-    import numpy
-except ImportError:
-    # The modules report it through _triton_client.IMPORT_ERROR before anything here is called.
-    numpy = None
-
-#: Triton data type -> name of the numpy type; BYTES is an array of objects.
-DATATYPES = {
-    "BOOL": "bool",
-    **{f"{sign}INT{bits}": f"{sign.lower()}int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)},
-    **{f"FP{bits}": f"float{bits}" for bits in (16, 32, 64)},
-    "BYTES": "object",
-}
-#: How many values of an answer stand in the table, and how much of a text value.
-SAMPLE_VALUES = 3
-SAMPLE_CHARACTERS = 24
-
-
-class CaseError(Exception):
-    """A case cannot be sent as it is written; the text names the case and what to write."""
+from ansible_collections.mlserving.triton.plugins.module_utils import _expectations, _verify_inputs
+from ansible_collections.mlserving.triton.plugins.module_utils._tensors import CaseError, expect_count, flat
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One inference. ``inputs``: name -> (data type, array); ``outputs``: the module's option, as given."""
+    """One inference.
+
+    ``tensors`` and ``outputs``: the module's options, as given; ``inputs``: name -> (data type, array) of those tensors that need no metadata.
+    ``folder``: where their files lie. ``number``: tells the cases of one run apart.
+    """
 
     model: str
     version: str
-    inputs: dict
+    tensors: list
     outputs: list
+    inputs: dict
+    folder: str = ""
+    number: int = 0
+    json: bool = False
+    agree: bool = False
+
+    @property
+    def wanted(self) -> dict[str, int]:
+        """Output -> how many classes to ask for, 0 for its values."""
+        return {tensor["name"]: tensor.get("top") or len(tensor.get("classes") or ()) for tensor in self.outputs}
+
+    def named(self, metadata: dict) -> Case:
+        """Return the case with the names of the tensors that were given without one: the model's only input, the model's only output.
+
+        :raises CaseError: the model has several
+        """
+        tensors = [{**tensor, "name": tensor.get("name") or _only(self.model, metadata, "inputs")} for tensor in self.tensors]
+        outputs = [{**tensor, "name": tensor.get("name") or _only(self.model, metadata, "outputs")} for tensor in self.outputs]
+        return dataclasses.replace(self, tensors=tensors, outputs=outputs)
+
+    def complete(self, metadata: dict | None) -> dict:
+        """Return all inputs, name -> (data type, array), in the order in which they were given.
+
+        :param metadata: of the model, as the server tells it; None if no tensor needs it
+        :raises CaseError: a tensor does not fit the metadata
+        """
+        built = {tensor["name"]: self.inputs.get(tensor["name"]) for tensor in self.tensors}
+        for tensor in self.tensors:
+            if built[tensor["name"]] is None:
+                built[tensor["name"]] = _verify_inputs.build(tensor, metadata, self.folder, _where(self.model, tensor))
+        return built
+
+    @property
+    def needs_metadata(self) -> bool:
+        return len(self.inputs) < len(self.tensors) or not all(tensor.get("name") for tensor in self.outputs)
 
 
-def prepare(cases: list[dict]) -> list[Case]:
-    """Build the tensors of every case.
+def prepare(cases: list[tuple[str, dict]]) -> list[Case]:
+    """Build the tensors of every case as far as that needs no server.
 
+    :param cases: (folder of their files, case as the module's option has it)
     :raises CaseError: data does not fit its shape or data type
     """
     prepared = []
-    for case in cases:
+    for number, (folder, case) in enumerate(cases):
         inputs = {}
         for tensor in case["inputs"]:
-            where = f"the case of model {case['model']}, input {tensor['name']}"
-            inputs[tensor["name"]] = (tensor["datatype"], _array(tensor["datatype"], tensor["shape"], tensor["data"], where))
+            if tensor.get("name") and not _verify_inputs.needs_metadata(tensor):
+                inputs[tensor["name"]] = _verify_inputs.build(tensor, None, folder, _where(case["model"], tensor))
         for tensor in case["outputs"] or []:
             if tensor.get("shape") and tensor.get("data") is not None:
-                _expect_count(_flat(tensor["data"]), tensor["shape"], f"the case of model {case['model']}, output {tensor['name']}")
-        prepared.append(Case(case["model"], str(case.get("version") or ""), inputs, case["outputs"] or []))
+                expect_count(flat(tensor["data"]), tensor["shape"], f"the case of model {case['model']}, output {tensor['name']}")
+        options = {"json": bool(case.get("json")), "agree": bool(case.get("agree"))}
+        prepared.append(Case(case["model"], str(case.get("version") or ""), case["inputs"], case["outputs"] or [], inputs, folder, number, **options))
     return prepared
 
 
-def _array(datatype: str, shape: list[int], data: list, where: str):
-    values = [_value(datatype, value, where) for value in _flat(data)]
-    if len(values) == 1:
-        # One value fills the tensor, so that an image need not be written out.
-        values *= math.prod(shape)
-    _expect_count(values, shape, where)
-    try:
-        return numpy.array(values, dtype=DATATYPES[datatype]).reshape(shape)
-    except OverflowError:
-        raise CaseError(f"{where}: a value does not fit into {datatype}. Choose values within its range.") from None
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """What every target is held against.
 
-
-def _flat(data: list) -> list:
-    return [leaf for item in data for leaf in (_flat(item) if isinstance(item, list) else [item])]
-
-
-def _expect_count(values: list, shape: list[int], where: str) -> None:
-    wanted = math.prod(shape)
-    if len(values) != wanted:
-        raise CaseError(f"{where}: shape {shape} holds {wanted} values, data has {len(values)}. Correct the one or the other.")
-
-
-def _value(datatype: str, value, where: str):
-    """Return a YAML value as numpy takes it for this data type; texts that hold numbers come out of templates."""
-    try:
-        if datatype == "BYTES":
-            return str(value).encode()
-        if datatype == "BOOL":
-            return {"true": True, "false": False, "1": True, "0": False}[str(value).lower()]
-        if datatype.startswith("FP"):
-            return float(value)
-        if isinstance(value, float) and not value.is_integer():
-            raise ValueError
-        return int(value)
-    except (ValueError, TypeError, KeyError):
-        raise CaseError(f"{where}: {value!r} is not a value of type {datatype}. Write it as that type.") from None
-
-
-def compare(case: Case, answer: dict) -> str:
-    """Return in words how the answer differs from what the case expects; an empty text when it does not.
-
-    :param answer: name -> (data type, array)
+    ``models``: names that must be loaded beside those of the cases; ``tensors``: model -> {"inputs": {name: data type}, "outputs": ...} that its
+    metadata must have; ``slowest``: milliseconds that an inference may take.
     """
-    if not answer:
-        return "the answer has no outputs"
-    for expected in case.outputs:
-        name = expected["name"]
-        if name not in answer or answer[name][1] is None:
-            return f"output {name} is missing; the answer has {', '.join(sorted(answer))}"
-        problem = _compare_output(expected, *answer[name])
-        if problem:
-            return problem
-    return ""
+
+    cases: list
+    models: tuple = ()
+    tensors: dict = dataclasses.field(default_factory=dict)
+    slowest: int | None = None
 
 
-def _compare_output(expected: dict, datatype: str, array) -> str:
-    name = expected["name"]
-    if expected.get("datatype") and datatype != expected["datatype"]:
-        return f"{name} has the data type {datatype}, expected {expected['datatype']}"
-    if expected.get("shape") is not None and list(array.shape) != expected["shape"]:
-        return f"{name} has the shape {list(array.shape)}, expected {expected['shape']}"
-    if expected.get("data") is None:
-        return ""
-    got, wanted = array.reshape(-1), _flat(expected["data"])
-    if len(got) != len(wanted):
-        return f"{name} has {len(got)} values, expected {len(wanted)}"
-    tolerance = expected.get("tolerance") or 0.0
-    try:
-        values = [_value(datatype, value, f"expected {name}") for value in wanted]
-    except CaseError as error:
-        return str(error)
-    wrong = [place for place, (is_, should) in enumerate(zip(got, values)) if not _same(is_, should, datatype, tolerance)]
-    if not wrong:
-        return ""
-    first = wrong[0]
-    return (
-        f"{name}[{first}] is {_text(got[first])}, expected {_text(values[first])} (tolerance {tolerance:g}); "
-        f"{len(wrong)} of {len(values)} values differ"
-    )
+def _only(model: str, metadata: dict, kind: str) -> str:
+    names = [entry["name"] for entry in metadata.get(kind) or []]
+    if len(names) != 1:
+        raise CaseError(f"the case of model {model}: one of its {kind} has no name, and the model has {len(names)}: {', '.join(names)}. Name it.")
+    return names[0]
 
 
-def _same(got, wanted, datatype: str, tolerance: float) -> bool:
-    if datatype in ("BYTES", "BOOL"):
-        return got == wanted
-    if not datatype.startswith("FP"):
-        return abs(int(got) - wanted) <= tolerance
-    # An expectation of 0.1 means the nearest number that the type has.
-    wanted = numpy.array(wanted, dtype=DATATYPES[datatype])
-    return bool(numpy.isclose(float(got), float(wanted), rtol=0, atol=tolerance, equal_nan=True))
-
-
-def sample(case: Case, answer: dict) -> str:
-    """Return the begin of the answer's first output of interest, such as "OUTPUT0[0:3]=1 3 5"."""
-    names = [expected["name"] for expected in case.outputs if expected["name"] in answer] or sorted(answer)
-    if not names or answer[names[0]][1] is None:
-        return ""
-    values = answer[names[0]][1].reshape(-1)[:SAMPLE_VALUES]
-    return f"{names[0]}[0:{len(values)}]={' '.join(_text(value) for value in values)}"
-
-
-def _text(value) -> str:
-    if isinstance(value, bytes):
-        text = value.decode("utf-8", "replace")
-        return text if len(text) <= SAMPLE_CHARACTERS else text[:SAMPLE_CHARACTERS] + "..."
-    if isinstance(value, (bool, numpy.bool_)):
-        return str(bool(value)).lower()
-    return f"{value:g}" if isinstance(value, (float, numpy.floating)) else str(value)
+def _where(model: str, tensor: dict) -> str:
+    return f"the case of model {model}, input {tensor['name']}"
 
 
 def new_report(target: str, kind: str, node: str = "") -> dict:
@@ -181,6 +120,7 @@ def new_report(target: str, kind: str, node: str = "") -> dict:
         "ready": False,
         "models": [],
         "inferences": [],
+        "metrics": None,
         "problems": [],
     }
 
@@ -190,12 +130,51 @@ def is_unloaded(entry: dict) -> bool:
     return entry["state"] in ("", "UNAVAILABLE") and entry["reason"] in ("", "unloaded")
 
 
-def judge_models(index: list[dict], cases: list[Case]) -> tuple[list[dict], list[str]]:
+def outcome(case: Case, answer: dict, milliseconds: int, slowest: int | None) -> dict:
+    """Return what an answer comes to: outputs, message, and classes and digest where the case asks for them."""
+    found = {"outputs": _expectations.sample(case.outputs, answer), "message": _expectations.compare(case.outputs, answer)}
+    tops = [name for name, classes in case.wanted.items() if classes and name in answer]
+    if tops and not found["message"]:
+        found["classes"] = _expectations.classes(answer[tops[0]][1])
+    if case.agree:
+        found["digest"], found["case"] = _expectations.digest(answer), case.number
+    if slowest is not None and milliseconds > slowest and not found["message"]:
+        found["message"] = f"it took {milliseconds} ms, expected {slowest} at most"
+    return found
+
+
+def judge_agreement(reports: list[dict], cases: list[Case]) -> None:
+    """Add to the reports where a replica answered a case, that all are to agree on, otherwise than most."""
+    for case in cases:
+        if not case.agree:
+            continue
+        found = [(report, entry) for report in reports for entry in report["inferences"] if entry.get("case") == case.number and entry["ok"]]
+        most, _count = collections.Counter(entry["digest"] for _report, entry in found).most_common(1)[0] if found else ("", 0)
+        for report, entry in found:
+            if entry["digest"] != most:
+                entry["ok"], entry["message"] = False, "it answered otherwise than most of the others, expected the same everywhere"
+                report["problems"].append(f"{entry['protocol'].upper()} inference of {case.model}: {entry['message']}")
+
+
+def judge_metadata(model: str, tensors: dict, metadata: dict) -> list[str]:
+    """Return how a model's inputs and outputs differ from those of its configuration, a sentence each."""
+    problems = []
+    for kind, expected in tensors.items():
+        served = {entry["name"]: entry["datatype"] for entry in metadata.get(kind) or []}
+        for name, datatype in expected.items():
+            if served.get(name) != datatype:
+                has = f"is {served[name]}" if name in served else f"is missing; there are {', '.join(sorted(served)) or 'none'}"
+                problems.append(f"model {model}: of its {kind}, {name} {has}, expected {datatype} as in its config.pbtxt")
+    return problems
+
+
+def judge_models(index: list[dict], expected: Wanted) -> tuple[list[dict], list[str]]:
     """Return (the index with a note on each version, problems)."""
-    wanted = {case.model for case in cases}
+    with_case = {case.model for case in expected.cases}
+    wanted = with_case | set(expected.models)
     models, problems = [], []
     for entry in index:
-        note = "" if entry["name"] in wanted else "no case"
+        note = "" if entry["name"] in with_case else "no case"
         models.append(entry | {"note": "not loaded" if is_unloaded(entry) else note})
         if entry["state"] != "READY" and not is_unloaded(entry):
             reason = f": {entry['reason']}" if entry["reason"] else ""

@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
 import contextlib
 import dataclasses
 import time
+from collections.abc import Callable
 
-from ansible_collections.mlserving.triton.plugins.module_utils import _kube, _pods, _triton_client, _tunnel, _verify
+from ansible_collections.mlserving.triton.plugins.module_utils import _kube, _pods, _triton_client, _triton_metrics, _tunnel, _verify
+from ansible_collections.mlserving.triton.plugins.module_utils._tensors import CaseError
 
 try:
     import kubernetes.client
@@ -20,7 +23,7 @@ except ImportError:
 
 #: Seconds between two attempts at a server that does not answer yet.
 PAUSE = 0.5
-HTTP_PORT, GRPC_PORT = 8000, 8001
+HTTP_PORT, GRPC_PORT, METRICS_PORT = 8000, 8001, 8002
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +31,8 @@ class Target:
     """One server. ``openers``: protocol -> function that makes a context manager, which returns the address.
 
     ``patient`` says whether a server that does not answer is asked again until the deadline. ``fault`` is a problem that
-    stands whatever the server says, ``obstacle`` one for which it need not be asked at all.
+    stands whatever the server says, ``obstacle`` one for which it need not be asked at all. ``metrics`` opens the way to its metrics, if they are
+    to be looked at.
     """
 
     name: str
@@ -38,6 +42,7 @@ class Target:
     patient: bool = True
     fault: str = ""
     obstacle: str = ""
+    metrics: Callable | None = None
 
 
 class _Address(contextlib.nullcontext):
@@ -74,14 +79,19 @@ def count_problems(pods: list[dict], replicas: int | None, selector: str, namesp
     return []
 
 
-def pod_target(api, pod: dict, protocols: list[str]) -> Target:
+def pod_target(api, pod: dict, protocols: list[str], metrics: bool = False) -> Target:
     """Return a replica as a target.
 
     :param api: ``kubernetes.client.ApiClient``
     :param pod: as the API returns it
+    :param metrics: whether to look at its metrics
     """
     name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
-    ports = {"http": _pods.port(pod, "http", HTTP_PORT), "grpc": _pods.port(pod, "grpc", GRPC_PORT)}
+    ports = {
+        "http": _pods.port(pod, "http", HTTP_PORT),
+        "grpc": _pods.port(pod, "grpc", GRPC_PORT),
+        "metrics": _pods.port(pod, "metrics", METRICS_PORT),
+    }
 
     def opener(protocol):
         return lambda: _tunnel.Tunnel(api, namespace, name, ports[protocol])
@@ -96,19 +106,22 @@ def pod_target(api, pod: dict, protocols: list[str]) -> Target:
         patient=ready,
         fault="" if ready else _pods.words(_pods.row(pod)),
         obstacle="" if running else _pods.words(_pods.row(pod)),
+        metrics=opener("metrics") if metrics else None,
     )
 
 
-def verify_all(targets: list[Target], cases: list, deadline: float, parallel: int) -> list[dict]:
+def verify_all(targets: list[Target], wanted: _verify.Wanted, deadline: float, parallel: int) -> list[dict]:
     """Return one report per target, in the same order.
 
     :param deadline: on the monotonic clock, for all of them together
     """
     with concurrent.futures.ThreadPoolExecutor(max_workers=max(1, parallel)) as pool:
-        return list(pool.map(lambda target: verify(target, cases, deadline), targets))
+        reports = list(pool.map(lambda target: verify(target, wanted, deadline), targets))
+    _verify.judge_agreement(reports, wanted.cases)
+    return reports
 
 
-def verify(target: Target, cases: list, deadline: float) -> dict:
+def verify(target: Target, wanted: _verify.Wanted, deadline: float) -> dict:
     """Return the report on one target; asks again while it does not answer or is still loading, until the deadline."""
     report = _verify.new_report(target.name, target.kind, target.node)
     if target.obstacle:
@@ -117,7 +130,10 @@ def verify(target: Target, cases: list, deadline: float) -> dict:
     started, earlier = time.monotonic(), None
     while True:
         report = _verify.new_report(target.name, target.kind, target.node)
-        transient = [_ask(report, protocol, opener, cases, deadline) for protocol, opener in target.openers.items()]
+        before = _answered(target, report, deadline)
+        transient = [_ask(report, protocol, opener, wanted, deadline) for protocol, opener in target.openers.items()]
+        if target.metrics and not report["problems"]:
+            transient.append(_count(target, report, before, deadline))
         # A wrong answer stays wrong: only what may pass by itself is tried again.
         if not (report["problems"] and all(transient) and target.patient):
             report["problems"] += [target.fault] if target.fault else []
@@ -132,20 +148,48 @@ def verify(target: Target, cases: list, deadline: float) -> dict:
         time.sleep(PAUSE)
 
 
-def _ask(report: dict, protocol: str, opener, cases: list, deadline: float) -> bool:
+def _answered(target: Target, report: dict, deadline: float) -> dict | None:
+    """Return model -> requests that the server has answered so far; None if that is not looked at or cannot be."""
+    if not target.metrics:
+        return None
+    tunnel = target.metrics()
+    try:
+        with tunnel as address:
+            return _triton_metrics.answered(address, deadline)
+    except _triton_client.TritonError as error:
+        detail = f"; {tunnel.problem}" if tunnel.problem else ""
+        report["metrics"] = {"ok": False, "message": f"metrics: {error}{detail}"}
+        return None
+
+
+def _count(target: Target, report: dict, before: dict | None, deadline: float) -> bool:
+    """Note whether the server counted the inferences that it was sent; return True, since an uncounted one may still be."""
+    sent = collections.Counter(entry["model"] for entry in report["inferences"] if entry["ok"])
+    after = None if before is None else _answered(target, report, deadline)
+    if after is None:
+        report["problems"].append(report["metrics"]["message"])
+        return True
+    grown = {model: after.get(model, 0) - before.get(model, 0) for model in sent}
+    missing = [f"{model} by {grown[model]:g} of {count}" for model, count in sent.items() if grown[model] < count]
+    report["metrics"] = {"ok": not missing, "message": f"the counters of answered requests grew too little: {', '.join(missing)}" if missing else ""}
+    report["problems"] += [f"metrics: {report['metrics']['message']}"] if missing else []
+    return True
+
+
+def _ask(report: dict, protocol: str, opener, wanted: _verify.Wanted, deadline: float) -> bool:
     """Add what the server says over one protocol to the report; return whether its problems, if any, may pass by themselves."""
     before = len(report["problems"])
     tunnel = opener()
     try:
         with tunnel as address, _triton_client.CLIENTS[protocol](address, deadline) as client:
             if not report["version"]:
-                _ask_health(report, client, cases)
+                _ask_health(report, client, wanted)
             elif not client.ready():
                 report["problems"].append(f"the server says over {protocol} that it is not ready")
             loaded = {entry["name"] for entry in report["models"] if entry["state"] == "READY"}
-            for case in cases:
+            for case in wanted.cases:
                 if case.model in loaded:
-                    _ask_case(report, client, case)
+                    _ask_case(report, client, case, wanted.slowest)
     except _triton_client.TritonError as error:
         detail = f"; {tunnel.problem}" if tunnel.problem else ""
         report["problems"].append(f"{protocol.upper()}: {error}{detail}")
@@ -153,10 +197,14 @@ def _ask(report: dict, protocol: str, opener, cases: list, deadline: float) -> b
     return len(report["problems"]) == before or any(entry["state"] in ("LOADING", "UNLOADING") for entry in report["models"])
 
 
-def _ask_health(report: dict, client, cases: list) -> None:
+def _ask_health(report: dict, client, wanted: _verify.Wanted) -> None:
     report["live"], report["ready"] = client.live(), client.ready()
     report["version"] = client.metadata().get("version", "")
-    report["models"], problems = _verify.judge_models(client.index(), cases)
+    report["models"], problems = _verify.judge_models(client.index(), wanted)
+    loaded = {entry["name"] for entry in report["models"] if entry["state"] == "READY"}
+    for model, tensors in wanted.tensors.items():
+        if model in loaded:
+            problems += _verify.judge_metadata(model, tensors, client.model_metadata(model))
     if not report["live"]:
         problems.insert(0, "the server says that it is not live")
     elif not report["ready"]:
@@ -164,24 +212,31 @@ def _ask_health(report: dict, client, cases: list) -> None:
     report["problems"] += problems
 
 
-def _ask_case(report: dict, client, case) -> None:
+def _ask_case(report: dict, client, case: _verify.Case, slowest: int | None) -> None:
     """Run one case and note its outcome.
 
+    :param slowest: milliseconds that the inference may take
     :raises TritonError: the server does not answer at all
     """
     outcome = {"model": case.model, "protocol": client.protocol, "ok": False, "milliseconds": 0, "outputs": "", "message": ""}
     report["inferences"].append(outcome)
     started = time.monotonic()
     try:
-        answer = client.infer(case.model, case.version, case.inputs, [expected["name"] for expected in case.outputs])
-        outcome["outputs"] = _verify.sample(case, answer)
-        outcome["message"] = _verify.compare(case, answer)
+        metadata = client.model_metadata(case.model, case.version) if case.needs_metadata else None
+        case = case.named(metadata) if metadata else case
+        inputs = case.complete(metadata)
+        started = time.monotonic()
+        answer = client.infer(case.model, case.version, inputs, case.wanted, binary=not case.json)
+        outcome["milliseconds"] = round((time.monotonic() - started) * 1000)
+        outcome |= _verify.outcome(case, answer, outcome["milliseconds"], slowest)
+    except CaseError as error:
+        outcome["message"] = str(error)
     except _triton_client.TritonError as error:
         outcome["message"] = str(error)
         if error.connection:
             raise
     finally:
-        outcome["milliseconds"] = round((time.monotonic() - started) * 1000)
+        outcome["milliseconds"] = outcome["milliseconds"] or round((time.monotonic() - started) * 1000)
     outcome["ok"] = not outcome["message"]
     if outcome["message"]:
         report["problems"].append(f"{client.protocol.upper()} inference of {case.model}: {outcome['message']}")

@@ -72,7 +72,27 @@ options:
     type: str
   source:
     description:
-      - Folder of models on the controller. Each C(MODEL/verify.yml) in it holds a list of O(cases), without the model's name.
+      - Folder of models on the controller. Each C(MODEL/verify.yml) in it holds a list of O(cases), without the model's name; their files lie
+        beside it.
+      - Every model in it must be loaded, with the inputs and outputs that its C(config.pbtxt) declares.
+    type: path
+  models:
+    description:
+      - Names of models that must be loaded. By default those in O(source).
+    type: list
+    elements: str
+  metrics:
+    description:
+      - Whether the metrics of each replica are read before and after, to see that its counters grew by what was sent.
+    type: bool
+    default: false
+  slowest:
+    description:
+      - Milliseconds that an inference may take, the way to the server included.
+    type: int
+  report:
+    description:
+      - Folder on the controller to write the report into, as C(verification.json), C(verification.xml) (JUnit) and C(verification.html).
     type: path
   protocols:
     description:
@@ -98,37 +118,65 @@ options:
         description:
           - Version of the model; by default the server's choice.
         type: str
+      json:
+        description:
+          - Send and ask for tensors as JSON in place of bytes, over HTTP.
+        type: bool
+        default: false
+      agree:
+        description:
+          - Every replica must answer the same values, whatever they are.
+        type: bool
+        default: false
       inputs:
         description:
-          - The input tensors.
+          - The input tensors. Each has one of O(cases[].inputs[].data), O(cases[].inputs[].file) and O(cases[].inputs[].fill).
         type: list
         elements: dict
         required: true
         suboptions:
           name:
             description:
-              - Name of the tensor.
+              - Name of the tensor. By default the model's only input.
             type: str
-            required: true
           datatype:
             description:
-              - Its data type, in Triton's words.
+              - Its data type, in Triton's words. By default as the server tells it.
             type: str
-            required: true
-            choices: &datatypes [BOOL, INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32, UINT64, FP16, FP32, FP64, BYTES]
+            choices: &datatypes [BOOL, INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32, UINT64, FP16, FP32, FP64, BF16, BYTES]
           shape:
             description:
-              - Its shape, with the batch dimension if the model has one.
+              - Its shape, with the batch dimension if the model has one. By default as the server tells it, with 1 or the file's own size
+                where that is open.
             type: list
             elements: int
-            required: true
           data:
             description:
               - The values in row-major order; lists may be nested. One single value fills the whole tensor.
               - For V(BYTES), texts that are sent as UTF-8.
             type: list
             elements: raw
-            required: true
+          file:
+            description:
+              - File with the values, C(.npy), C(.json), C(.txt), C(.bin) or C(.raw), or a picture, C(.png), C(.jpg) or C(.jpeg).
+              - A picture is sent as it is to an input of V(BYTES), else as pixels of the size that the input has.
+            type: path
+          fill:
+            description:
+              - Values that are made here.
+            type: str
+            choices: [zeros, ones, random]
+          seed:
+            description:
+              - What V(random) begins with; the same seed makes the same values.
+            type: int
+            default: 0
+          scaling:
+            description:
+              - What is done to the pixels of a picture, as Triton's image client does it.
+            type: str
+            choices: [NONE, INCEPTION, VGG]
+            default: NONE
       outputs:
         description:
           - The expected output tensors. Only what is written here is compared.
@@ -138,9 +186,8 @@ options:
         suboptions:
           name:
             description:
-              - Name of the tensor; it must be in the answer.
+              - Name of the tensor; it must be in the answer. By default the model's only output.
             type: str
-            required: true
           data:
             description:
               - The expected values in row-major order; lists may be nested.
@@ -161,6 +208,30 @@ options:
               - By how much a number may differ from the expected one.
             type: float
             default: 0.0
+          relative:
+            description:
+              - By which part of the expected number a number may differ, in addition.
+            type: float
+            default: 0.0
+          top:
+            description:
+              - Ask for so many classes, the best first, in place of values. They are returned.
+            type: int
+          classes:
+            description:
+              - The expected classes, the best first. What is left out of one is not compared; its value may differ by the tolerance.
+            type: list
+            elements: dict
+            suboptions:
+              index:
+                description: Number of the class.
+                type: int
+              label:
+                description: Its label.
+                type: str
+              value:
+                description: Its value.
+                type: float
   timeout:
     description:
       - Seconds for all targets together.
@@ -252,11 +323,19 @@ targets:
       elements: dict
       sample: [{name: simple, version: "1", state: READY, reason: "", note: ""}]
     inferences:
-      description: The outcome of each case over each protocol. The time is as seen from here, the way through the API server included.
+      description:
+        - The outcome of each case over each protocol. The time is as seen from here, the way through the API server included.
+        - Of a case that asks for classes, C(classes) holds them, the best first; of one that all replicas are to agree on, C(digest) a digest of its
+          answer.
       returned: always
       type: list
       elements: dict
       sample: [{model: simple, protocol: http, ok: true, milliseconds: 3, outputs: "OUTPUT0[0:3]=1 2 3", message: ""}]
+    metrics:
+      description: Whether the replica's counters grew by what was sent; null if that was not looked at.
+      returned: always
+      type: dict
+      sample: {ok: true, message: ""}
     problems:
       description: What is wrong with this target, in words.
       returned: always
@@ -268,6 +347,12 @@ address:
   returned: when the targets were asked
   type: str
   sample: http://172.18.255.201:8000
+reports:
+  description: The files that were written.
+  returned: with O(report)
+  type: list
+  elements: str
+  sample: [report/verification.json, report/verification.xml, report/verification.html]
 table:
   description: The report as a plain-text table, one line for each target below a heading.
   returned: when the targets were asked
@@ -284,24 +369,61 @@ problems:
   sample: []
 """
 
+import datetime
+import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.mlserving.triton.plugins.module_utils import _cases, _cluster, _service, _triton_client, _verify, _verify_target
+from ansible_collections.mlserving.triton.plugins.module_utils import (
+    _cases,
+    _cluster,
+    _expected_models,
+    _model_config,
+    _model_tree,
+    _service,
+    _tensors,
+    _triton_client,
+    _verify,
+    _verify_report,
+    _verify_target,
+)
 
 TENSOR = {
-    "name": {"type": "str", "required": True},
-    "datatype": {"type": "str", "choices": list(_verify.DATATYPES)},
+    "name": {"type": "str"},
+    "datatype": {"type": "str", "choices": [*(name for name in _tensors.DATATYPES if name != "BYTES"), "BF16", "BYTES"]},
     "shape": {"type": "list", "elements": "int"},
     "data": {"type": "list", "elements": "raw"},
 }
-INPUT = {name: spec | {"required": True} for name, spec in TENSOR.items()}
-OUTPUT = TENSOR | {"tolerance": {"type": "float", "default": 0.0}}
+INPUT = TENSOR | {
+    "file": {"type": "path"},
+    "fill": {"type": "str", "choices": ["zeros", "ones", "random"]},
+    "seed": {"type": "int", "default": 0},
+    "scaling": {"type": "str", "choices": ["NONE", "INCEPTION", "VGG"], "default": "NONE"},
+}
+OUTPUT = TENSOR | {
+    "tolerance": {"type": "float", "default": 0.0},
+    "relative": {"type": "float", "default": 0.0},
+    "top": {"type": "int"},
+    "classes": {
+        "type": "list",
+        "elements": "dict",
+        "options": {"index": {"type": "int"}, "label": {"type": "str"}, "value": {"type": "float"}},
+    },
+}
 CASE = {
     "model": {"type": "str", "required": True},
     "version": {"type": "str"},
-    "inputs": {"type": "list", "elements": "dict", "required": True, "options": INPUT},
+    "json": {"type": "bool", "default": False},
+    "agree": {"type": "bool", "default": False},
+    "inputs": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": INPUT,
+        "required_one_of": [("data", "file", "fill")],
+        "mutually_exclusive": [("data", "file", "fill")],
+    },
     "outputs": {"type": "list", "elements": "dict", "default": [], "options": OUTPUT},
 }
 ARGUMENT_SPEC = {
@@ -313,6 +435,10 @@ ARGUMENT_SPEC = {
     "grpc_url": {"type": "str"},
     "service": {"type": "str"},
     "source": {"type": "path"},
+    "models": {"type": "list", "elements": "str"},
+    "metrics": {"type": "bool", "default": False},
+    "slowest": {"type": "int"},
+    "report": {"type": "path"},
     "protocols": {"type": "list", "elements": "str", "choices": ["http", "grpc"], "default": ["http", "grpc"]},
     "cases": {"type": "list", "elements": "dict", "default": [], "options": CASE},
     "timeout": {"type": "int", "default": 60},
@@ -324,12 +450,27 @@ def read_cases(module: AnsibleModule) -> list:
     """Return the cases of the option and those beside the models, ready to be sent."""
     try:
         beside = _cases.read(module.params["source"]) if module.params["source"] else []
-        checked = ArgumentSpecValidator({"cases": ARGUMENT_SPEC["cases"]}).validate({"cases": beside})
+        checked = ArgumentSpecValidator({"cases": ARGUMENT_SPEC["cases"]}).validate({"cases": [case for _folder, case in beside]})
         if checked.error_messages:
             raise _cases.SourceError(f"A {_cases.FILE} below {module.params['source']}: {'; '.join(checked.error_messages)}")
-        return _verify.prepare(module.params["cases"] + checked.validated_parameters["cases"])
-    except (_cases.SourceError, _verify.CaseError) as error:
+        folders = [folder for folder, _case in beside]
+        given = [(os.getcwd(), case) for case in module.params["cases"]]
+        return _verify.prepare(given + list(zip(folders, checked.validated_parameters["cases"])))
+    except (_cases.SourceError, _tensors.CaseError) as error:
         module.fail_json(msg=str(error))
+
+
+def read_wanted(module: AnsibleModule) -> _verify.Wanted:
+    """Return what every target is held against."""
+    params, cases = module.params, read_cases(module)
+    models, tensors = tuple(params["models"] or ()), {}
+    if params["source"] and not _model_config.IMPORT_ERROR:
+        try:
+            found, tensors = _expected_models.of_source(params["source"])
+        except _model_tree.TreeError as error:
+            module.fail_json(msg=str(error))
+        models = models or found
+    return _verify.Wanted(cases, models, tensors, params["slowest"])
 
 
 def find_targets(module: AnsibleModule, deadline: float) -> tuple[list, list[str], str]:
@@ -344,13 +485,23 @@ def find_targets(module: AnsibleModule, deadline: float) -> tuple[list, list[str
                 found = _service.address(api, params["namespace"], params["service"], deadline)
         except _cluster.ClusterError as error:
             module.fail_json(msg=str(error))
-        targets = [_verify_target.pod_target(api, pod, params["protocols"]) for pod in pods]
+        targets = [_verify_target.pod_target(api, pod, params["protocols"], params["metrics"]) for pod in pods]
         problems = _verify_target.count_problems(pods, params["replicas"], selector, params["namespace"])
     if params["url"]:
         targets.append(_verify_target.url_target(params["url"], params["grpc_url"], params["protocols"]))
     if found:
         targets.append(_verify_target.url_target(*found, params["protocols"]))
     return targets, problems, found[0] if found else ""
+
+
+def write_report(module: AnsibleModule, result: dict, started: datetime.datetime) -> None:
+    """Write the report where the option says, and add the files to the result."""
+    seconds = (datetime.datetime.now(datetime.timezone.utc) - started).total_seconds()
+    facts = {"release": module.params["release"] or "", "namespace": module.params["namespace"], "seconds": round(seconds, 1)}
+    try:
+        result["reports"] = _verify_report.write(module.params["report"], {**result, **facts, "started": f"{started:%Y-%m-%dT%H:%M:%SZ}"})
+    except _verify_report.ReportError as error:
+        module.fail_json(msg=str(error), **result)
 
 
 def main() -> None:
@@ -366,9 +517,9 @@ def main() -> None:
     protocols = module.params["protocols"]
     if module.params["url"] and "http" not in protocols and not module.params["grpc_url"]:
         module.fail_json(msg="url is given, but protocols is only grpc and there is no grpc_url. Give grpc_url, or add http to protocols.")
-    cases = read_cases(module)
+    wanted, started = read_wanted(module), datetime.datetime.now(datetime.timezone.utc)
     targets, general, address = find_targets(module, deadline)
-    reports = _verify_target.verify_all(targets, cases, deadline, module.params["parallel"])
+    reports = _verify_target.verify_all(targets, wanted, deadline, module.params["parallel"])
     problems = general + [f"{report['target']}: {problem}" for report in reports for problem in report["problems"]]
     result = {
         "changed": False,
@@ -378,6 +529,8 @@ def main() -> None:
         "table": _verify.table(reports, protocols),
         "problems": problems,
     }
+    if module.params["report"]:
+        write_report(module, result, started)
     if problems:
         module.fail_json(msg=_verify.message(reports, general), **result)
     module.exit_json(**result)

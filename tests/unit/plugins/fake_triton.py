@@ -16,12 +16,18 @@ from tritonclient.grpc import service_pb2 as messages
 from tritonclient.grpc import service_pb2_grpc as service
 
 
+TENSORS = {kind: [{"name": f"{kind[:-1].upper()}{number}", "datatype": "INT32", "shape": [4]} for number in (0, 1)] for kind in ("inputs", "outputs")}
+
+
 class FakeTriton:
-    """``index`` is the repository index, ``off`` is added to every sum, ``refusals`` is how many requests get a 503 first."""
+    """``index`` is the repository index, ``off`` is added to every sum, ``refusals`` is how many requests get a 503 first.
+
+    ``answered`` counts the inferences, as its metrics (at the HTTP port) do, unless they are ``frozen``.
+    """
 
     def __init__(self):
         self.index = [{"name": "simple", "version": "1", "state": "READY"}]
-        self.ready, self.off, self.refusals = True, 0, 0
+        self.ready, self.off, self.refusals, self.answered, self.frozen = True, 0, 0, 0, False
         self._http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
         self._http.triton = self
         self._grpc = grpc.server(concurrent.futures.ThreadPoolExecutor(2))
@@ -46,6 +52,7 @@ class FakeTriton:
         """
         if model != "simple":
             raise LookupError(f"Request for unknown model: '{model}' is not found")
+        self.answered += 1
         first, second = (numpy.frombuffer(part, "int32") for part in raw)
         return [("OUTPUT0", (first + second + self.off).tobytes()), ("OUTPUT1", (first - second).tobytes())]
 
@@ -72,6 +79,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.answer(200 if triton.ready else 400)
         elif self.path.endswith("/health/live"):
             self.answer(200)
+        elif self.path == "/metrics":
+            self.answer(200, f'nv_inference_request_success{{model="simple",version="1"}} {0 if triton.frozen else triton.answered}\n'.encode())
+        elif self.path.startswith("/v2/models/"):
+            self.answer(200, json.dumps({"name": "simple", **TENSORS}).encode())
         else:
             self.answer(200, b'{"name": "triton", "version": "2.51.0", "extensions": []}')
 
@@ -109,6 +120,9 @@ class _Servicer(service.GRPCInferenceServiceServicer):
 
     def ServerMetadata(self, request, context):
         return messages.ServerMetadataResponse(name="triton", version="2.51.0")
+
+    def ModelMetadata(self, request, context):
+        return messages.ModelMetadataResponse(name="simple", **TENSORS)
 
     def RepositoryIndex(self, request, context):
         models = [messages.RepositoryIndexResponse.ModelIndex(**entry) for entry in self._triton.index]

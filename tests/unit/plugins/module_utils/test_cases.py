@@ -32,9 +32,9 @@ def test_every_models_cases_carry_its_name(models, tmp_path):
     models("untested")
     (tmp_path / "README.md").touch()
     assert _cases.read(models("empty", "[]")) == [
-        {"model": "a", "inputs": [0], "outputs": []},
-        {"model": "b", "inputs": [1]},
-        {"model": "b", "inputs": [2]},
+        (f"{tmp_path}/a", {"model": "a", "inputs": [0], "outputs": []}),
+        (f"{tmp_path}/b", {"model": "b", "inputs": [1]}),
+        (f"{tmp_path}/b", {"model": "b", "inputs": [2]}),
     ]
 
 

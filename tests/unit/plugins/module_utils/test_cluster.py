@@ -87,7 +87,9 @@ def test_k8s_auth_variables_go_before_kubeconfig(kubeconfig):
     environ = {"K8S_AUTH_KUBECONFIG": kubeconfig("first"), "KUBECONFIG": kubeconfig("second", "https://b:1")}
     target = _cluster.resolve({}, environ)
     assert target.server == "https://a:6443" and target.source == "the environment (K8S_AUTH_KUBECONFIG)"
-    target = _cluster.resolve({}, {"K8S_AUTH_HOST": "https://h/", "K8S_AUTH_API_KEY": TOKEN, "K8S_AUTH_VERIFY_SSL": "False", "KUBECONFIG": "/nowhere"})
+    target = _cluster.resolve(
+        {}, {"K8S_AUTH_HOST": "https://h/", "K8S_AUTH_API_KEY": TOKEN, "K8S_AUTH_VERIFY_SSL": "False", "KUBECONFIG": "/nowhere"}
+    )
     assert (target.server, target.api_key, target.validate_certs) == ("https://h", TOKEN, False)
 
 
@@ -124,7 +126,9 @@ def test_an_unknown_context_lists_those_there(kubeconfig):
     assert "has no context 'lba'. It has: lab." in message
     without = kubeconfig("k", text=KUBECONFIG.format(server="https://a", context="lab").replace("current-context: lab", ""))
     assert "has no current context, and none was named. It has: lab." in refusal({"kubeconfig": without})
-    assert "names no API server" in refusal({"kubeconfig": kubeconfig("k", text="{current-context: a, contexts: [{name: a, context: }], clusters: }")})
+    assert "names no API server" in refusal(
+        {"kubeconfig": kubeconfig("k", text="{current-context: a, contexts: [{name: a, context: }], clusters: }")}
+    )
 
 
 def test_of_several_files_the_first_wins_as_it_does_for_the_connection(kubeconfig):

@@ -87,7 +87,15 @@ def test_the_same_content_gives_the_same_bytes(write, tmp_path):
 
 
 def test_how_it_runs(write):
-    run = {"entrypoint": ["/a"], "cmd": ["-v"], "env": {"A": 1, "B": "x=y"}, "labels": {"l": "x"}, "user": "1000", "workdir": "/w", "stop_signal": "SIGINT"}
+    run = {
+        "entrypoint": ["/a"],
+        "cmd": ["-v"],
+        "env": {"A": 1, "B": "x=y"},
+        "labels": {"l": "x"},
+        "user": "1000",
+        "workdir": "/w",
+        "stop_signal": "SIGINT",
+    }
     configuration, _layers = write({"layers": [entries(content("/a"))], **run}).images["a:1"]
     assert (configuration["architecture"], configuration["os"]) == ("amd64", "linux")
     assert configuration["config"] == {

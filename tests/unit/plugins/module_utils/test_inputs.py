@@ -33,7 +33,9 @@ def test_what_is_right_has_no_problems():
 @pytest.mark.parametrize("value", ["two", "-1", -1, "1.5", 1.0, "", True, None, "1 ", "\u0664"])
 def test_replicas_that_are_no_number(value):
     (problem,) = problems(replicas=value)
-    assert problem == f"triton_replicas (the chart's replicaCount) is {value!r}; allowed is a whole number from 0 upwards, such as -e triton_replicas=2."
+    assert (
+        problem == f"triton_replicas (the chart's replicaCount) is {value!r}; allowed is a whole number from 0 upwards, such as -e triton_replicas=2."
+    )
 
 
 def test_the_advice_for_gpus_is_a_variable_that_is_read():

@@ -95,7 +95,9 @@ def test_no_rule_fails_on_odd_configurations(tmp_path):
     (model / "1").mkdir(parents=True)
     lines = CONFIG.strip().splitlines()
     pieces = [lines[:end] for end in range(len(lines))] + list(itertools.combinations(lines[1:6] + ["\n".join(lines[7:])], 3))
-    values = [CONFIG.replace(good, odd) for good, odd in (("4", "99999999999"), ('"m"', '""'), ("[ 4", "[ 0"), ('"INPUT"', '"\\303\\277"'), ("1", "-1"))]
+    values = [
+        CONFIG.replace(good, odd) for good, odd in (("4", "99999999999"), ('"m"', '""'), ("[ 4", "[ 0"), ('"INPUT"', '"\\303\\277"'), ("1", "-1"))
+    ]
     for text in ["\n".join(piece) for piece in pieces] + values:
         (model / "config.pbtxt").write_text(text)
         assert all(found.message and found.cure and found.file for found in lint(tmp_path))

@@ -145,7 +145,8 @@ def test_a_manifest_says_what_a_release_consists_of():
 
 
 @pytest.mark.parametrize(
-    "content", [None, b"", b"{", b"\xff", b"[]", b"1", b'"x"', b"null", b"{}", b'{"format": 1}', b'{"format": 1, "files": [1]}', b'{"format": 2, "files": []}']
+    "content",
+    [None, b"", b"{", b"\xff", b"[]", b"1", b'"x"', b"null", b"{}", b'{"format": 1}', b'{"format": 1, "files": [1]}', b'{"format": 2, "files": []}'],
 )
 def test_a_manifest_that_cannot_be_read_tells_nothing(content):
     assert _repository_plan.read_manifest(content) == {}

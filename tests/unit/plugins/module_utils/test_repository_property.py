@@ -48,9 +48,17 @@ RUNS = st.fixed_dictionaries(
         "completed": st.booleans(),
     }
 )
-STORES = st.fixed_dictionaries({"prefix": st.sampled_from(["demo", "x/demo", ""]), "there": st.booleans(), "opaque": st.booleans(), "cached": st.booleans()})
+STORES = st.fixed_dictionaries(
+    {"prefix": st.sampled_from(["demo", "x/demo", ""]), "there": st.booleans(), "opaque": st.booleans(), "cached": st.booleans()}
+)
 SIZES = st.sampled_from([(4, 3), (4, 1 << 20), (8 << 20, 3)])
-NEIGHBOURS = {"demo2/1": b"", "dem": b"1", "demo.json": b"2", "x/demo2/releases/0123456789abcdef.json": b"{}", "releases/0123456789abcdef.json": b"abcd"}
+NEIGHBOURS = {
+    "demo2/1": b"",
+    "dem": b"1",
+    "demo.json": b"2",
+    "x/demo2/releases/0123456789abcdef.json": b"{}",
+    "releases/0123456789abcdef.json": b"abcd",
+}
 MANIFEST = re.compile(r"releases/([0-9a-f]{16})\.json")
 
 

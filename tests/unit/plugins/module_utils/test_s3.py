@@ -44,7 +44,10 @@ def test_reads_the_forms_that_triton_reads(url, bucket, prefix, endpoint):
         ("s3://minio:70000/models", "'70000' is not a port"),
         ("s3://http://min_io:9000/models", "the host 'min_io'"),
         ("s3://My_Bucket/models", "the bucket 'My_Bucket'"),
-        ("s3://minio:9000/models/run=1", "'run=1' is not made of letters, digits, '.', '_' and '-' only. Triton would take minio:9000 for the bucket"),
+        (
+            "s3://minio:9000/models/run=1",
+            "'run=1' is not made of letters, digits, '.', '_' and '-' only. Triton would take minio:9000 for the bucket",
+        ),
         ("s3://http://minio:9000/models/a b", "Triton would take http: for the bucket"),
         ("s3://models//a", "the path element ''"),
         ("s3://models/../a", "the path element '..'"),

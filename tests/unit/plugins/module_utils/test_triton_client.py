@@ -38,7 +38,7 @@ def test_both_protocols_tell_the_same(triton, connect):
         assert client.live() and client.ready()
         assert client.metadata()["version"] == "2.51.0"
         assert client.index() == [{"name": "simple", "version": "1", "state": "READY", "reason": ""}]
-        answer = client.infer("simple", "", INPUTS, [])
+        answer = client.infer("simple", "", INPUTS, {})
     assert {name: (kind, array.tolist()) for name, (kind, array) in answer.items()} == {
         "OUTPUT0": ("INT32", [2, 2, 2, 2]),
         "OUTPUT1": ("INT32", [0, 0, 0, 0]),
@@ -46,8 +46,10 @@ def test_both_protocols_tell_the_same(triton, connect):
 
 
 def test_a_refusal_is_told_in_the_servers_words(triton, connect):
-    with connect(triton) as client, pytest.raises(_triton_client.TritonError, match="refused: Request for unknown model: 'nope' is not found") as caught:
-        client.infer("nope", "", INPUTS, [])
+    with connect(triton) as client, pytest.raises(
+        _triton_client.TritonError, match="refused: Request for unknown model: 'nope' is not found"
+    ) as caught:
+        client.infer("nope", "", INPUTS, {})
     assert not caught.value.connection
 
 
@@ -65,7 +67,9 @@ def test_a_connection_that_is_closed_at_once_may_be_answered_later(connect):
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=hang_up, args=(listener,), daemon=True).start()
-        with connect("127.0.0.1:%d" % listener.getsockname()[1], 1.0) as client, pytest.raises(_triton_client.TritonError, match="no answer") as caught:
+        with connect("127.0.0.1:%d" % listener.getsockname()[1], 1.0) as client, pytest.raises(
+            _triton_client.TritonError, match="no answer"
+        ) as caught:
             client.live()
     assert caught.value.connection
 

@@ -7,17 +7,12 @@ from __future__ import annotations
 import numpy
 import pytest
 
-from ansible_collections.mlserving.triton.plugins.module_utils import _verify
+from ansible_collections.mlserving.triton.plugins.module_utils import _tensors, _verify
 
 
 def prepare(datatype, shape, data, outputs=()):
     case = {"model": "m", "version": None, "inputs": [{"name": "A", "datatype": datatype, "shape": shape, "data": data}], "outputs": list(outputs)}
-    return _verify.prepare([case])[0]
-
-
-def compare(array, kind="FP32", **expected):
-    case = prepare("BOOL", [1], [True], [{"name": "O"} | expected])
-    return _verify.compare(case, {"O": (kind, numpy.array(array))})
+    return _verify.prepare([("", case)])[0]
 
 
 @pytest.mark.parametrize(
@@ -47,60 +42,14 @@ def test_yaml_values_become_tensors(datatype, data, dtype, values):
     ],
 )
 def test_a_case_that_cannot_be_sent_is_named(datatype, data, words):
-    with pytest.raises(_verify.CaseError, match="the case of model m, input A") as caught:
+    with pytest.raises(_tensors.CaseError, match="the case of model m, input A") as caught:
         prepare(datatype, [2], data)
     assert words in str(caught.value)
 
 
 def test_expected_data_must_fit_the_expected_shape():
-    with pytest.raises(_verify.CaseError, match="output O: shape"):
+    with pytest.raises(_tensors.CaseError, match="output O: shape"):
         prepare("INT32", [1], [1], [{"name": "O", "shape": [3], "data": [1, 2]}])
-
-
-@pytest.mark.parametrize(
-    ("array", "expected"),
-    [
-        ([1.0, 2.0], {"data": [1, 2], "shape": [2], "datatype": "FP32"}),
-        (numpy.array([0.1], "float32"), {"data": [0.1]}),
-        ([1.0009], {"data": [1], "tolerance": 0.001}),
-        ([[1.0], [2.0]], {"data": [[1], [2]]}),
-        ([float("nan"), float("inf")], {"data": [float("nan"), float("inf")]}),
-        ([5.0], {}),
-    ],
-)
-def test_an_answer_within_the_tolerance_passes(array, expected):
-    assert compare(array, **expected) == ""
-
-
-@pytest.mark.parametrize(
-    ("array", "datatype", "expected", "words"),
-    [
-        ([1, 7, 8], "INT32", {"data": [1, 2, 3]}, "O[1] is 7, expected 2 (tolerance 0); 2 of 3 values differ"),
-        ([1.1], "FP32", {"data": [1], "tolerance": 0.05}, "O[0] is 1.1, expected 1 (tolerance 0.05)"),
-        ([float("nan")], "FP32", {"data": [1], "tolerance": 9}, "O[0] is nan, expected 1"),
-        ([2**53 + 1], "INT64", {"data": [2**53]}, "expected 9007199254740992"),
-        ([1], "INT32", {"data": [1, 2]}, "O has 1 values, expected 2"),
-        ([1], "INT32", {"shape": [1, 1]}, "O has the shape [1], expected [1, 1]"),
-        ([1], "INT32", {"datatype": "INT64"}, "O has the data type INT32, expected INT64"),
-        ([1], "INT32", {"data": ["cat"]}, "'cat' is not a value of type INT32"),
-    ],
-)
-def test_a_difference_is_told_in_words(array, datatype, expected, words):
-    assert words in compare(array, datatype, **expected)
-
-
-def test_texts_and_missing_outputs():
-    assert compare(numpy.array([b"cat"], object), "BYTES", data=["cat"]) == ""
-    assert "O[0] is dog, expected cat" in compare(numpy.array([b"dog"], object), "BYTES", data=["cat"])
-    case = prepare("BOOL", [1], [True], [{"name": "P"}])
-    assert _verify.compare(case, {"O": ("INT32", numpy.array([1]))}) == "output P is missing; the answer has O"
-
-
-def test_the_sample_shows_the_first_expected_output():
-    case = prepare("BOOL", [1], [True], [{"name": "O"}])
-    answer = {"A": ("INT32", numpy.array([9])), "O": ("INT32", numpy.arange(1, 9))}
-    assert _verify.sample(case, answer) == "O[0:3]=1 2 3"
-    assert _verify.sample(case, {"O": ("BYTES", numpy.array([b"x" * 30], object))}) == f"O[0:1]={'x' * 24}..."
 
 
 def entry(name="m", state="READY", reason="", version="1"):
@@ -108,12 +57,12 @@ def entry(name="m", state="READY", reason="", version="1"):
 
 
 def test_models_are_judged():
-    case = prepare("BOOL", [1], [True])
-    models, problems = _verify.judge_models([entry(), entry("extra"), entry("m", "UNAVAILABLE", "unloaded", "0"), entry("new", "", "")], [case])
+    wanted = _verify.Wanted([prepare("BOOL", [1], [True])])
+    models, problems = _verify.judge_models([entry(), entry("extra"), entry("m", "UNAVAILABLE", "unloaded", "0"), entry("new", "", "")], wanted)
     assert [model["note"] for model in models] == ["", "no case", "not loaded", "not loaded"] and problems == []
-    _models, problems = _verify.judge_models([entry("bad", "UNAVAILABLE", "Internal: out of memory")], [case])
+    _models, problems = _verify.judge_models([entry("bad", "UNAVAILABLE", "Internal: out of memory")], wanted)
     assert problems == ["model bad version 1 is UNAVAILABLE: Internal: out of memory", "model m is not in the repository index; it has: bad"]
-    assert _verify.judge_models([entry("m", "", "")], [case])[1] == ["model m is in the repository but not loaded"]
+    assert _verify.judge_models([entry("m", "", "")], wanted)[1] == ["model m is in the repository but not loaded"]
 
 
 def test_the_table_and_the_message():
@@ -135,3 +84,49 @@ def test_the_table_and_the_message():
     text = _verify.message([good, silent], ["1 of 2 replicas are ready"])
     assert text.splitlines()[0] == "2 of 2 targets did not pass the verification."
     assert "pod-1: GRPC inference of m: O[0] is 2, expected 1" in text and "http://x: HTTP: no answer" in text
+
+
+def test_models_of_the_source_are_wanted_too():
+    _models, problems = _verify.judge_models([entry("a")], _verify.Wanted([], ("a", "b")))
+    assert problems == ["model b is not in the repository index; it has: a"]
+
+
+@pytest.mark.parametrize(
+    ("served", "expected"),
+    [
+        ([{"name": "A", "datatype": "FP32"}, {"name": "B", "datatype": "BYTES"}], []),
+        ([{"name": "A", "datatype": "INT8"}], ["model m: of its inputs, A is INT8, expected FP32 as in its config.pbtxt"]),
+        ([{"name": "B", "datatype": "FP32"}], ["model m: of its inputs, A is missing; there are B, expected FP32 as in its config.pbtxt"]),
+    ],
+)
+def test_metadata_is_held_against_the_configuration(served, expected):
+    assert _verify.judge_metadata("m", {"inputs": {"A": "FP32"}}, {"inputs": served}) == expected
+
+
+def test_names_that_were_not_given_are_the_models_only_ones():
+    case = _verify.prepare([("", {"model": "m", "inputs": [{"fill": "zeros"}], "outputs": [{"top": 3}]})])[0]
+    assert case.needs_metadata
+    named = case.named({"inputs": [{"name": "A"}], "outputs": [{"name": "B"}]})
+    assert named.tensors[0]["name"] == "A" and named.wanted == {"B": 3}
+    with pytest.raises(_tensors.CaseError, match="one of its inputs has no name, and the model has 2: A, C. Name it."):
+        case.named({"inputs": [{"name": "A"}, {"name": "C"}], "outputs": [{"name": "B"}]})
+
+
+def test_replicas_that_disagree_are_named():
+    case = _verify.prepare([("", {"model": "m", "inputs": [], "outputs": [], "agree": True})])[0]
+
+    def report(name, value):
+        entry = {"model": "m", "protocol": "http", "ok": True, "milliseconds": 1}
+        entry |= _verify.outcome(case, {"O": ("INT32", numpy.array([value]))}, 1, None)
+        return _verify.new_report(name, "replica") | {"inferences": [entry]}
+
+    reports = [report("a", 1), report("b", 2), report("c", 1)]
+    _verify.judge_agreement(reports, [case])
+    assert [bool(entry["problems"]) for entry in reports] == [False, True, False] and not reports[1]["inferences"][0]["ok"]
+
+
+def test_an_inference_may_not_take_longer_than_told():
+    case = prepare("BOOL", [1], [True])
+    answer = {"O": ("INT32", numpy.array([1]))}
+    assert _verify.outcome(case, answer, 21, 20)["message"] == "it took 21 ms, expected 20 at most"
+    assert _verify.outcome(case, answer, 20, 20)["message"] == ""

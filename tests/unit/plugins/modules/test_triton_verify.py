@@ -66,7 +66,7 @@ def cluster(monkeypatch, triton):
 
         def __init__(self, _api, namespace, name, port):
             server.seen.append((namespace, name, port))
-            super().__init__(triton.grpc if port == 9001 else triton.http)
+            super().__init__({9001: triton.grpc, 8002: triton.http.removeprefix("http://")}.get(port, triton.http))
 
     monkeypatch.setattr(_tunnel, "Tunnel", Tunnel)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
@@ -168,3 +168,61 @@ def test_a_refused_request_and_a_wrong_case_are_told(run, cluster, triton):
     wrong = {**CASE, "inputs": [{**CASE["inputs"][0], "shape": [5]}]}
     assert "the case of model simple, input INPUT0: shape [5] holds 5 values, data has 4" in run(url=triton.http, cases=[wrong])["msg"]
     assert "Give grpc_url" in run(url=triton.http, protocols=["grpc"])["msg"]
+
+
+def test_tensors_are_made_as_the_server_tells_them(run, triton):
+    case = {
+        "model": "simple",
+        "inputs": [{"name": "INPUT0", "fill": "ones"}, {"name": "INPUT1", "fill": "zeros"}],
+        "outputs": [{"name": "OUTPUT0", "data": [1, 1, 1, 1]}],
+    }
+    result = run(url=triton.http, grpc_url=triton.grpc, cases=[case])
+    assert result["ok"] and [entry["ok"] for entry in result["targets"][0]["inferences"]] == [True, True]
+    case["inputs"][0] |= {"datatype": "FP32"}
+    assert "datatype is FP32, the model takes INT32" in run(url=triton.http, cases=[case])["msg"]
+
+
+def test_a_name_that_is_left_out_must_be_the_only_one(run, triton):
+    result = run(url=triton.http, protocols=["http"], cases=[{"model": "simple", "inputs": [{"fill": "ones"}]}])
+    assert "one of its inputs has no name, and the model has 2: INPUT0, INPUT1. Name it." in result["msg"]
+
+
+def test_the_counters_of_a_replica_grow_by_what_was_sent(run, cluster, triton):
+    cluster.pods = [pod("a")]
+    result = run(release="demo", metrics=True)
+    assert result["ok"] and result["targets"][0]["metrics"] == {"ok": True, "message": ""} and ("triton", "a", 8002) in cluster.seen
+
+    triton.frozen = True
+    result = run(release="demo", metrics=True, timeout=1)
+    assert "the counters of answered requests grew too little: simple by 0 of 2" in result["msg"]
+
+
+def test_the_models_of_the_source_must_be_served_as_configured(run, triton, tmp_path):
+    tensor = '[ { name: "INPUT0" data_type: %s dims: [ 4 ] } ]'
+    for name in ("simple", "other"):
+        (tmp_path / name / "1").mkdir(parents=True)
+        (tmp_path / name / "config.pbtxt").write_text(f'name: "{name}" backend: "python" input {tensor % "TYPE_FP32"}')
+    message = run(url=triton.http, protocols=["http"], source=str(tmp_path))["msg"]
+    assert "model other is not in the repository index; it has: simple" in message
+    assert "model simple: of its inputs, INPUT0 is INT32, expected FP32 as in its config.pbtxt" in message
+    (tmp_path / "simple" / "config.pbtxt").write_text(f'name: "simple" backend: "python" input {tensor % "TYPE_INT32"}')
+    assert run(url=triton.http, protocols=["http"], source=str(tmp_path), models=["simple"])["ok"]
+
+
+def test_the_report_is_written_whatever_it_says(run, triton, tmp_path):
+    result = run(url=triton.http, protocols=["http"], report=str(tmp_path / "report"))
+    assert sorted(result["reports"]) == sorted(str(path) for path in (tmp_path / "report").iterdir()) and len(result["reports"]) == 3
+    triton.off = 1
+    assert run(url=triton.http, protocols=["http"], report=str(tmp_path / "report"))["failed"]
+    assert not json.loads((tmp_path / "report" / "verification.json").read_text())["ok"]
+    (tmp_path / "file").touch()
+    assert str(tmp_path / "file") in run(url=triton.http, protocols=["http"], report=str(tmp_path / "file" / "x"))["msg"]
+
+
+def test_options_of_an_input_exclude_each_other(run, triton):
+    case = {"model": "simple", "inputs": [{"name": "INPUT0", "data": [1], "fill": "ones"}]}
+    assert "mutually exclusive" in run(url=triton.http, cases=[case])["msg"]
+    assert (
+        "one of the following is required: data, file, fill"
+        in run(url=triton.http, cases=[{"model": "simple", "inputs": [{"name": "INPUT0"}]}])["msg"]
+    )
