@@ -11,7 +11,7 @@ import xml.etree.ElementTree
 
 import pytest
 
-from ansible_collections.mlserving.triton.plugins.module_utils import _verify, _verify_report
+from ansible_collections.mlserving.triton.plugins.module_utils import _verify, _verify_checks, _verify_page, _verify_report
 
 SCHEMA = json.loads((pathlib.Path(__file__).parents[4] / "docs/verification-report.schema.json").read_text())
 HOSTILE = "<b a=\"1\" c='2'>&amp; \x00\x1b[31m \ud800 \ufffe\n</title></script>"
@@ -252,7 +252,7 @@ def test_a_verification_without_targets_is_no_green_report():
 
 def test_junit_replaces_what_xml_does_not_allow():
     text = _verify_report.as_junit(SAMPLES["hostile"])
-    assert not _verify_report.FORBIDDEN.search(text)
+    assert not _verify_checks.FORBIDDEN.search(text)
     [suite, _general] = suites(SAMPLES["hostile"])
     shown = HOSTILE.replace("\x00", "\ufffd").replace("\x1b", "\ufffd").replace("\ud800", "\ufffd").replace("\ufffe", "\ufffd")
     assert suite.get("name") == shown and suite.findall("testcase/failure")[0].get("message") == shown
@@ -272,7 +272,7 @@ def test_the_page_needs_nothing_besides_itself(name):
 def test_the_page_escapes_everything():
     text = _verify_report.as_html(SAMPLES["hostile"])
     page = Page(text)
-    assert not _verify_report.FORBIDDEN.search(text) and "</script>" not in text and len(page.texts["h1"]) == 1
+    assert not _verify_checks.FORBIDDEN.search(text) and "</script>" not in text and len(page.texts["h1"]) == 1
     assert HOSTILE.replace("\x00", "\ufffd").replace("\x1b", "\ufffd").replace("\ud800", "\ufffd").replace("\ufffe", "\ufffd") in page.texts["td"]
 
 
@@ -344,7 +344,7 @@ def test_a_thousand_targets_stay_small(fail):
     page = Page(text)
     assert len(text.encode()) < 1_100_000
     assert len({tip for _kind, tip in page.cells()}) == 1000 * (6 if fail else 5)
-    assert len(page.texts.get("tr", [])) == (_verify_report.MAX_FAILURES + 1 if fail else 0)
+    assert len(page.texts.get("tr", [])) == (_verify_page.MAX_FAILURES + 1 if fail else 0)
     assert ("more are in verification.json" in text) is fail
 
 
