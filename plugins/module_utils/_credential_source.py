@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+from ansible_collections.mlserving.triton.plugins.module_utils._credentials import CLOUD_FILE, KEYS
+
 #: Source -> the role variables that belong to it. The first two are read where the playbook runs.
 VARIABLES = {
     "environment": (),
@@ -17,12 +19,11 @@ VARIABLES = {
     "file": ("triton_cloud_credentials",),
     "none": (),
 }
-#: Where a file of credentials lies in the pod, and its key in the Secret.
-FILE_KEY, MOUNT = "credentials.json", "/etc/triton-credentials"
+#: Where a file of credentials lies in the pod.
+MOUNT = "/etc/triton-credentials"
 #: Variable that tells Triton of such a file: one for several stores, and Google's own for gs://.
 CLOUD_PATH, GOOGLE_PATH = "TRITON_CLOUD_CREDENTIAL_PATH", "GOOGLE_APPLICATION_CREDENTIALS"
-REGION = "AWS_DEFAULT_REGION"
-VARIABLES_IN_POD = (CLOUD_PATH, GOOGLE_PATH, "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+VARIABLES_IN_POD = (CLOUD_PATH, GOOGLE_PATH, *KEYS.values())
 #: A Secret of this collection's that is a pod's environment.
 OWN_SECRET = re.compile(r".+-aws-[0-9a-f]{10}")
 VOLUME = "credentials"
@@ -94,16 +95,16 @@ def pod(source: str, secret: str = "", keys: tuple[str, ...] = (), region: str =
     :param keys: its keys
     :param digest: of an existing Secret's content
     """
-    env, sources, aws, mounted = [], [], [key for key in keys if key.startswith("AWS_")], FILE_KEY in keys
+    env, sources, aws, mounted = [], [], [key for key in keys if key.startswith("AWS_")], CLOUD_FILE in keys
     if source == "existing" or mounted:
         env += [{"name": key, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}} for key in sorted(aws)]
     elif aws:
         sources.append({"secretRef": {"name": secret}})
     if mounted:
-        env.append({"name": GOOGLE_PATH if url.startswith("gs://") else CLOUD_PATH, "value": f"{MOUNT}/{FILE_KEY}"})
-    if region and REGION not in keys:
-        env.append({"name": REGION, "value": region})
-    volume = {"name": VOLUME, "secret": {"secretName": secret, "items": [{"key": FILE_KEY, "path": FILE_KEY}]}}
+        env.append({"name": GOOGLE_PATH if url.startswith("gs://") else CLOUD_PATH, "value": f"{MOUNT}/{CLOUD_FILE}"})
+    if region and KEYS["region"] not in keys:
+        env.append({"name": KEYS["region"], "value": region})
+    volume = {"name": VOLUME, "secret": {"secretName": secret, "items": [{"key": CLOUD_FILE, "path": CLOUD_FILE}]}}
     return {
         "annotations": _filled({DIGEST: digest}),
         "spec": _filled({"serviceAccountName": account, "volumes": [volume] if mounted else []}),
@@ -129,7 +130,9 @@ def applied(template: dict, pod: dict) -> dict:
     volumes = [entry for entry in spec.get("volumes") or [] if entry["name"] != VOLUME] + pod["spec"].get("volumes", [])
     account = {"serviceAccountName": pod["spec"]["serviceAccountName"]} if "serviceAccountName" in pod["spec"] else {}
     # In a merge patch, None takes a field away.
-    annotations = {name: pod["annotations"].get(name) for name in {*pod["annotations"], *(template["metadata"].get("annotations") or {})} if name == DIGEST}
+    annotations = {
+        name: pod["annotations"].get(name) for name in {*pod["annotations"], *(template["metadata"].get("annotations") or {})} if name == DIGEST
+    }
     return {
         **({"metadata": {"annotations": annotations}} if annotations else {}),
         "spec": {"containers": [container, *others], "volumes": volumes, **account},

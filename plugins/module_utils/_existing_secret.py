@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 
 from ansible_collections.mlserving.triton.plugins.module_utils import _credentials, _kube, _secret
-from ansible_collections.mlserving.triton.plugins.module_utils._credential_source import FILE_KEY
 
 try:
     from kubernetes import client
@@ -51,8 +50,8 @@ def _missing(api: "client.ApiClient", namespace: str, name: str) -> str:
 
 def _problems(where: str, data: dict, url: str) -> list[str]:
     names = {key: option for option, key in _credentials.KEYS.items()}
-    needed = [FILE_KEY] if url.startswith("gs://") else [_credentials.KEYS["access_key_id"], _credentials.KEYS["secret_access_key"]]
-    if FILE_KEY not in data and not set(needed) <= set(data):
+    needed = [_credentials.CLOUD_FILE] if url.startswith("gs://") else [_credentials.KEYS["access_key_id"], _credentials.KEYS["secret_access_key"]]
+    if _credentials.CLOUD_FILE not in data and not set(needed) <= set(data):
         lacking = ", ".join(key for key in needed if key not in data)
         return [f"{where} lacks {lacking}. It has the keys {', '.join(sorted(data)) or '(none)'}."]
     values = {}

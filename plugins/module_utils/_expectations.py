@@ -71,7 +71,7 @@ def _compare_output(expected: dict, datatype: str, array) -> str:
     if not wrong:
         return ""
     first = wrong[0]
-    return f"{name}[{first}] is {_text(got[first])}, expected {_text(values[first])} ({allowed}); " f"{len(wrong)} of {len(values)} values differ"
+    return f"{name}[{first}] is {_text(got[first])}, expected {_text(values[first])} ({allowed}); {len(wrong)} of {len(values)} values differ"
 
 
 def _same(got, wanted, datatype: str, allowed: Tolerance) -> bool:

@@ -86,7 +86,7 @@ def meaning(error: Exception, key_id: str) -> str:
         return f"{one_line(str(error))}. Check profile against ~/.aws/config and ~/.aws/credentials."
     if isinstance(error, kinds.SSLError):
         return "the TLS connection failed. Check that the endpoint speaks https and that its certificate is trusted (ca_bundle)."
-    if isinstance(error, (kinds.ConnectionError, kinds.HTTPClientError)):
+    if _is_no_answer(error):
         return f"the store does not answer ({type(error).__name__}). Check that it runs and that this machine reaches it; else set endpoint_url."
     return one_line(str(error))
 

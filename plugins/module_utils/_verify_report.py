@@ -15,23 +15,13 @@ import os
 import uuid
 import xml.etree.ElementTree
 
+from ansible_collections.mlserving.triton.plugins.module_utils import _verify
 from ansible_collections.mlserving.triton.plugins.module_utils._verify_checks import Check, checked_targets, clean, full_name, general_problems
 from ansible_collections.mlserving.triton.plugins.module_utils._verify_page import as_html
 
 #: Key -> what stands for a value that is not there; further keys, such as the module's "changed", stay out of the files.
 RESULT = {"ok": False, "release": "", "namespace": "", "address": "", "started": "", "seconds": 0, "problems": [], "targets": [], "table": []}
-REPORT = {
-    "target": "",
-    "node": "",
-    "kind": "",
-    "version": "",
-    "live": False,
-    "ready": False,
-    "models": [],
-    "inferences": [],
-    "metrics": None,
-    "problems": [],
-}
+REPORT = _verify.new_report("", "")
 MODEL = {"name": "", "version": "", "state": "", "reason": "", "note": ""}
 INFERENCE = {"model": "", "protocol": "", "ok": False, "milliseconds": 0, "outputs": "", "message": "", "classes": ()}
 METRICS = {"ok": False, "message": ""}

@@ -385,6 +385,7 @@ from ansible_collections.mlserving.triton.plugins.module_utils import (
     _tensors,
     _triton_client,
     _verify,
+    _verify_inputs,
     _verify_report,
     _verify_target,
 )
@@ -397,9 +398,9 @@ TENSOR = {
 }
 INPUT = TENSOR | {
     "file": {"type": "path"},
-    "fill": {"type": "str", "choices": ["zeros", "ones", "random"]},
+    "fill": {"type": "str", "choices": list(_verify_inputs.FILLS)},
     "seed": {"type": "int", "default": 0},
-    "scaling": {"type": "str", "choices": ["NONE", "INCEPTION", "VGG"], "default": "NONE"},
+    "scaling": {"type": "str", "choices": list(_verify_inputs.SCALINGS), "default": "NONE"},
 }
 OUTPUT = TENSOR | {
     "tolerance": {"type": "float", "default": 0.0},
