@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 
+from ansible_collections.mlserving.triton.plugins.module_utils import _json, _tensors
 from ansible_collections.mlserving.triton.plugins.module_utils._tensors import DATATYPES, CaseError, flat, value_of
 
 try:
@@ -51,37 +53,91 @@ def compare(outputs: list[dict], answer: dict) -> str:
     return ""
 
 
+def compare_each(outputs: list[dict], responses: list[dict] | None, answers: list[dict]) -> str:
+    """Return how the responses of a stream differ from what is expected, as :func:`compare` does.
+
+    :param outputs: what every response must fulfil, where ``responses`` is None
+    :param responses: what is expected of each one, {"outputs": [...]}, in their order
+    """
+    if not answers:
+        return "the stream ended without a response"
+    if responses is not None and len(answers) != len(responses):
+        return f"the stream had {len(answers)} responses, expected {len(responses)}"
+    for place, answer in enumerate(answers):
+        problem = compare(outputs if responses is None else responses[place].get("outputs") or [], answer)
+        if problem:
+            return f"response {place + 1} of {len(answers)}: {problem}"
+    return ""
+
+
 def _compare_output(expected: dict, datatype: str, array) -> str:
     name = expected["name"]
     if expected.get("datatype") and datatype != expected["datatype"]:
         return f"{name} has the data type {datatype}, expected {expected['datatype']}"
     if expected.get("shape") is not None and list(array.shape) != expected["shape"]:
         return f"{name} has the shape {list(array.shape)}, expected {expected['shape']}"
+    if expected.get("finite") and datatype.startswith(("FP", "BF")) and not numpy.isfinite(array.astype("float64")).all():
+        place = int(numpy.argmin(numpy.isfinite(array.astype("float64").reshape(-1))))
+        return f"{name}[{place}] is {_text(array.reshape(-1)[place])}, expected a finite number"
+    if expected.get("pattern") is not None or expected.get("contains") is not None:
+        return _compare_texts(expected, datatype, array)
     if expected.get("data") is None:
         return ""
-    got, wanted = array.reshape(-1), flat(expected["data"])
+    return _compare_values(expected, datatype, array.reshape(-1))
+
+
+def _compare_texts(expected: dict, datatype: str, array) -> str:
+    """Hold each text of an output against a regular expression or a structure of JSON."""
+    name = expected["name"]
+    if datatype != "BYTES":
+        return f"{name} has the data type {datatype}, expected BYTES, which alone holds texts"
+    for place, text in enumerate(array.reshape(-1).tolist()):
+        text = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
+        if expected.get("pattern") is not None and not re.search(expected["pattern"], text):
+            return f"{name}[{place}] is {_text(text.encode())}, expected a text in which {expected['pattern']} is found"
+        problem = _json.mismatch(expected["contains"], text, _tolerance(expected)) if expected.get("contains") is not None else ""
+        if problem:
+            return f"{name}[{place}] {problem}"
+    return ""
+
+
+def _tolerance(expected: dict) -> Tolerance:
+    return Tolerance(expected.get("tolerance") or 0.0, expected.get("relative") or 0.0)
+
+
+def _compare_values(expected: dict, datatype: str, got) -> str:
+    """Hold a flat array against the expected values: a nested list, or an array that was read from a file."""
+    name, allowed = expected["name"], _tolerance(expected)
+    given = expected["data"]
+    wanted = flat(given) if isinstance(given, list) else given.reshape(-1)
+    if not isinstance(given, list) and datatype != "BYTES" and not _tensors.converts(given, DATATYPES.get(datatype, "float32")):
+        return f"{name} is {datatype}, the expected values in its file are {given.dtype}"
     if len(got) != len(wanted):
         return f"{name} has {len(got)} values, expected {len(wanted)}"
-    allowed = Tolerance(expected.get("tolerance") or 0.0, expected.get("relative") or 0.0)
     try:
-        values = [value_of(datatype, value, f"expected {name}") for value in wanted]
+        values = [value_of(datatype, value, f"expected {name}") for value in wanted] if isinstance(wanted, list) else wanted
+        same = _same(got, values, datatype, allowed)
     except CaseError as error:
         return str(error)
-    wrong = [place for place, (is_, should) in enumerate(zip(got, values)) if not _same(is_, should, datatype, allowed)]
-    if not wrong:
+    if same.all():
         return ""
-    first = wrong[0]
-    return f"{name}[{first}] is {_text(got[first])}, expected {_text(values[first])} ({allowed}); {len(wrong)} of {len(values)} values differ"
+    first = int(numpy.argmin(same))
+    differ = int(len(same) - same.sum())
+    return f"{name}[{first}] is {_text(got[first])}, expected {_text(values[first])} ({allowed}); {differ} of {len(values)} values differ"
 
 
-def _same(got, wanted, datatype: str, allowed: Tolerance) -> bool:
+def _same(got, wanted, datatype: str, allowed: Tolerance):
+    """Return for each value whether it is the expected one, as an array of bool; both have the same length."""
     if datatype in ("BYTES", "BOOL"):
-        return got == wanted
+        return numpy.array([bool(is_ == should) for is_, should in zip(got, wanted)], dtype=bool)
     if not datatype.startswith(("FP", "BF")):
-        return abs(int(got) - wanted) <= allowed.absolute + allowed.relative * abs(wanted)
+        # Python's integers have no bounds: the difference of two INT64 may not fit into one.
+        pairs = zip((int(value) for value in got), (int(value) for value in wanted))
+        return numpy.array([abs(is_ - should) <= allowed.absolute + allowed.relative * abs(should) for is_, should in pairs], dtype=bool)
     # An expectation of 0.1 means the nearest number that the type has.
-    wanted = numpy.array(wanted, dtype=DATATYPES[datatype])
-    return bool(numpy.isclose(float(got), float(wanted), rtol=allowed.relative, atol=allowed.absolute, equal_nan=True))
+    with numpy.errstate(over="ignore"):
+        wanted = numpy.array(wanted, dtype=DATATYPES.get(datatype, "float32")).astype("float64")
+    return numpy.isclose(numpy.asarray(got).astype("float64"), wanted, rtol=allowed.relative, atol=allowed.absolute, equal_nan=True)
 
 
 def classes(array) -> list[dict]:
@@ -104,10 +160,10 @@ def _compare_classes(expected: dict, array) -> str:
         return f"{name} was not answered with classes; the output must be numbers, and the model no ensemble of other servers"
     if len(got) < len(wanted):
         return f"{name} has {len(got)} classes, expected {len(wanted)}"
-    allowed = Tolerance(expected.get("tolerance") or 0.0, expected.get("relative") or 0.0)
+    allowed = _tolerance(expected)
     for place, (is_, should) in enumerate(zip(got, wanted), 1):
         same = all(should.get(field) is None or should[field] == is_[field] for field in ("index", "label"))
-        if not same or (should.get("value") is not None and not _same(is_["value"], should["value"], "FP64", allowed)):
+        if not same or (should.get("value") is not None and not _same([is_["value"]], [should["value"]], "FP64", allowed)[0]):
             said = ", ".join(f"{field} {value}" for field, value in should.items() if value is not None)
             return f"{name}: place {place} is {is_['label'] or is_['index']} ({is_['index']}, {is_['value']:g}), expected {said} ({allowed})"
     return ""

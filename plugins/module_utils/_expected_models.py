@@ -1,7 +1,7 @@
 # Copyright (c) the mlserving.triton authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a folder of models says must be served: names, and the tensors that the configurations declare. PRIVATE to the collection."""
+"""What a folder of models says must be served: names, versions, and the tensors that the configurations declare. PRIVATE to the collection."""
 
 from __future__ import annotations
 
@@ -13,23 +13,40 @@ from ansible_collections.mlserving.triton.plugins.module_utils import _model_con
 NAMES = {"STRING": "BYTES"}
 
 
-def of_source(source: str) -> tuple[tuple[str, ...], dict]:
-    """Return (names of the models, model -> {"inputs": {name: data type}, "outputs": ...}) of a folder.
+def of_source(source: str) -> tuple[tuple[str, ...], dict, dict]:
+    """Return (names of the models, model -> {"inputs": {name: data type}, "outputs": ...}, model -> versions that are loaded) of a folder.
 
     A configuration that is not there or does not parse says nothing; the lint judges it before it is published.
 
     :raises TreeError: there is no such folder, or no model in it
     """
     names = _model_tree.model_names(source)
-    return tuple(names), {name: found for name in names if (found := _tensors(os.path.join(source, name, _model_tree.CONFIG)))}
+    messages = {name: _message(os.path.join(source, name, _model_tree.CONFIG)) for name in names}
+    tensors = {name: found for name, message in messages.items() if message and (found := _tensors(message))}
+    versions = {name: found for name, message in messages.items() if message and (found := _versions(os.path.join(source, name), message))}
+    return tuple(names), tensors, versions
 
 
-def _tensors(path: str) -> dict:
+def _message(path: str):
     try:
         with open(path, "rb") as stream:
-            message = _model_config.parse(stream.read()).message
+            return _model_config.parse(stream.read()).message
     except (OSError, _model_config.ConfigError):
-        return {}
+        return None
+
+
+def _versions(folder: str, message) -> list[str]:
+    """Return which of a model's version folders its version_policy has loaded: by default the one with the highest number."""
+    there = sorted((int(entry) for entry in os.listdir(folder) if entry.isdigit() and os.path.isdir(os.path.join(folder, entry))), reverse=True)
+    policy = message.version_policy
+    if policy.HasField("specific"):
+        chosen = [version for version in there if version in policy.specific.versions]
+    else:
+        chosen = there if policy.HasField("all") else there[: policy.latest.num_versions or 1]
+    return [str(version) for version in sorted(chosen)]
+
+
+def _tensors(message) -> dict:
     types = _model_config.model_config_pb2.DataType
     found = {}
     for kind, entries in (("inputs", message.input), ("outputs", message.output)):

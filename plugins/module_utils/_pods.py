@@ -71,6 +71,13 @@ def words(seen: dict) -> str:
     return f"pod {seen['name']}{node}: {', '.join(parts)}"
 
 
+def serving(pod: dict) -> str:
+    """Return the name of the container that has a port named http, else of the first one."""
+    containers = pod["spec"].get("containers") or [{}]
+    named = [entry for entry in containers if any(port.get("name") == "http" for port in entry.get("ports") or [])]
+    return (named or containers)[0].get("name") or ""
+
+
 def port(pod: dict, name: str, default: int) -> int:
     """Return the number of the container port with that name, such as http or grpc."""
     for container in pod["spec"].get("containers") or []:

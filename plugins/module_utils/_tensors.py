@@ -62,3 +62,24 @@ def value_of(datatype: str, value, where: str):
         return int(value)
     except (ValueError, TypeError, KeyError):
         raise CaseError(f"{where}: {value!r} is not a value of type {datatype}. Write it as that type.") from None
+
+
+def converts(array, dtype: str) -> bool:
+    """Whether every value of ``array`` is a value of the numpy type ``dtype`` too."""
+    dtype = numpy.dtype(dtype)
+    if array.dtype.kind not in "biuf":
+        return False
+    if array.dtype == dtype or not array.size:
+        return True
+    if array.dtype.kind == dtype.kind == "f":
+        with numpy.errstate(all="ignore"):
+            return numpy.array_equal(array.astype(dtype).astype(array.dtype), array, equal_nan=True)
+    if array.dtype.kind == "f" and not (numpy.isfinite(array) & (array == numpy.trunc(array))).all():
+        return False
+    if dtype.kind == "f":
+        exact = 2 ** (numpy.finfo(dtype).nmant + 1)
+        low, high = -exact, exact
+    else:
+        low, high = (0, 1) if dtype.kind == "b" else (numpy.iinfo(dtype).min, numpy.iinfo(dtype).max)
+    # As Python's numbers: numpy's comparison of int64 and uint64 goes through float64 in its older versions.
+    return low <= int(array.min()) and int(array.max()) <= high

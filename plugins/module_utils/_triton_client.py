@@ -9,7 +9,10 @@ Both clients have the same verbs, and every failure is a :class:`TritonError` wh
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import queue
 import re
+import socket
 import ssl
 import time
 import traceback
@@ -28,6 +31,10 @@ except ImportError:
 REQUIREMENT = "tritonclient[http,grpc]>=2.60 numpy"
 #: Seconds for opening one HTTP connection; a client that retries notices soon that an address does not answer yet.
 CONNECT_TIMEOUT = 5.0
+#: How many responses one request to a decoupled model may have.
+MOST_RESPONSES = 10_000
+#: Before the name of a restricted API's key, over gRPC.
+GRPC_KEY_PREFIX = "triton-grpc-protocol-"
 #: gRPC's own limit of 4 MiB per message is too small for images; -1 means none. The HTTP client has none either.
 #: A proxy that the environment names never leads to a loopback address or a load balancer inside the network.
 GRPC_OPTIONS = [
@@ -45,6 +52,42 @@ class TritonError(Exception):
         self.connection = connection
 
 
+@dataclasses.dataclass(frozen=True)
+class Access:
+    """What a server wants to see before it answers.
+
+    ``ca``: file of certificates (PEM) to trust in place of the system's; ``headers``: name -> value; ``key``: (name, value) of the key of a restricted
+    API, or nothing.
+    """
+
+    ca: str = ""
+    headers: dict = dataclasses.field(default_factory=dict)
+    key: tuple = ()
+
+    def headers_for(self, protocol: str) -> dict:
+        """Return the headers of each request; gRPC takes lower-case names only."""
+        if protocol == "http":
+            return self.headers | dict([self.key] if self.key else [])
+        named = {name.lower(): value for name, value in self.headers.items()}
+        return named | ({GRPC_KEY_PREFIX + self.key[0].lower(): self.key[1]} if self.key else {})
+
+
+NOTHING = Access()
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """The place of a request in a sequence: the sequence's number, 1 to 2**64 - 1, and whether it is its first and its last."""
+
+    sequence: int
+    first: bool
+    last: bool
+
+    @property
+    def options(self) -> dict:
+        return {"sequence_id": self.sequence, "sequence_start": self.first, "sequence_end": self.last}
+
+
 @contextlib.contextmanager
 def _translated():
     """Turn what the client libraries raise into a TritonError."""
@@ -59,7 +102,10 @@ def _translated():
     except HTTPConnectionClosed:
         raise TritonError("no answer (connection closed)", connection=True) from None
     except ssl.SSLError as error:
-        raise TritonError(f"TLS failed: {error.reason or error}") from None
+        raise TritonError(f"TLS failed: {getattr(error, 'verify_message', '') or error.reason or error}") from None
+    except socket.gaierror as error:
+        # The record of a new load balancer takes minutes to appear.
+        raise TritonError(f"no answer (its name is not in the DNS, or not yet: {error.strerror})", connection=True) from None
     except (OSError, EOFError) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise TritonError(f"no answer ({_short(reason)})", connection=True) from None
@@ -69,9 +115,9 @@ def _translated():
 
 def _short(text: str) -> str:
     """Return gRPC's chain of wrapped connection errors as its last, telling part."""
-    found = re.search(
-        r"(Connection refused|No route to host|Connection reset by peer|Socket closed|Deadline Exceeded|Domain name not found)", text, re.I
-    )
+    if re.search(r"Domain name not found|DNS resolution failed|Name or service not known", text, re.I):
+        return "its name is not in the DNS, or not yet"
+    found = re.search(r"(Connection refused|No route to host|Connection reset by peer|Socket closed|Deadline Exceeded)", text, re.I)
     return found.group(1).lower() if found else text
 
 
@@ -80,9 +126,10 @@ class _Client:
 
     protocol = ""
 
-    def __init__(self, address: str, deadline: float):
+    def __init__(self, address: str, deadline: float, access: Access):
         self.address = address
         self.deadline = deadline
+        self._headers = access.headers_for(self.protocol) or None
 
     def _left(self) -> float:
         """Return the seconds left for one request.
@@ -100,20 +147,26 @@ class _Client:
     def __exit__(self, *_exception) -> None:
         self._client.close()
 
-    def infer(self, model: str, version: str, inputs: dict, outputs: dict[str, int], binary: bool = True) -> dict:
+    def infer(self, model: str, version: str, inputs: dict, outputs: dict[str, int], binary: bool = True, place: Place | None = None) -> dict:
         """Run one inference.
 
         :param inputs: name -> (Triton data type, numpy array)
         :param outputs: name -> how many classes to return of it, 0 for its values; empty for all outputs
         :param binary: whether tensors go as bytes; over HTTP they can also be JSON
+        :param place: in a sequence, for a stateful model
         :returns: name -> (Triton data type, numpy array)
         :raises TritonError: the server refused it or did not answer
         """
-        tensors = [self._input(name, datatype, _native(datatype, array), binary) for name, (datatype, array) in inputs.items()]
-        wanted = [self._output(name, classes, binary) for name, classes in outputs.items()] or None
+        tensors, wanted = self._tensors(inputs, outputs, binary)
         with _translated():
-            result = self._infer(model, version, tensors, wanted)
-            return {entry["name"]: (entry["datatype"], result.as_numpy(entry["name"])) for entry in self._response(result)["outputs"]}
+            return self._answer(self._infer(model, version, tensors, wanted, place.options if place else {}))
+
+    def _tensors(self, inputs: dict, outputs: dict[str, int], binary: bool) -> tuple[list, list | None]:
+        tensors = [self._input(name, datatype, _native(datatype, array), binary) for name, (datatype, array) in inputs.items()]
+        return tensors, [self._output(name, classes, binary) for name, classes in outputs.items()] or None
+
+    def _answer(self, result) -> dict:
+        return {entry["name"]: (entry["datatype"], result.as_numpy(entry["name"])) for entry in self._response(result).get("outputs", [])}
 
 
 class HttpClient(_Client):
@@ -121,8 +174,8 @@ class HttpClient(_Client):
 
     protocol = "http"
 
-    def __init__(self, address: str, deadline: float):
-        super().__init__(address, deadline)
+    def __init__(self, address: str, deadline: float, access: Access = NOTHING):
+        super().__init__(address, deadline, access)
         secure = address.startswith("https://")
         left = self._left()
         with _translated():
@@ -131,31 +184,32 @@ class HttpClient(_Client):
                 connection_timeout=min(CONNECT_TIMEOUT, left),
                 network_timeout=left,
                 ssl=secure,
-                ssl_context_factory=ssl.create_default_context if secure else None,
+                ssl_context_factory=(lambda: ssl.create_default_context(cafile=access.ca or None)) if secure else None,
             )
+        _send_at_once(self._client)
 
     def live(self) -> bool:
         with _translated():
-            return self._client.is_server_live()
+            return self._client.is_server_live(headers=self._headers)
 
     def ready(self) -> bool:
         with _translated():
-            return self._client.is_server_ready()
+            return self._client.is_server_ready(headers=self._headers)
 
     def metadata(self) -> dict:
         """Return the server's name, version and extensions."""
         with _translated():
-            return self._client.get_server_metadata()
+            return self._client.get_server_metadata(headers=self._headers)
 
     def index(self) -> list[dict]:
         """Return name, version, state and reason of every model version in the repository."""
         with _translated():
-            return [_index_entry(entry) for entry in self._client.get_model_repository_index()]
+            return [_index_entry(entry) for entry in self._client.get_model_repository_index(headers=self._headers)]
 
     def model_metadata(self, model: str, version: str = "") -> dict:
         """Return a model's inputs and outputs, each name, datatype and shape."""
         with _translated():
-            return self._client.get_model_metadata(model, version)
+            return self._client.get_model_metadata(model, version, headers=self._headers)
 
     def _input(self, name, datatype, array, binary):
         tensor = tritonclient.http.InferInput(name, list(array.shape), datatype)
@@ -165,45 +219,104 @@ class HttpClient(_Client):
     def _output(self, name, classes, binary):
         return tritonclient.http.InferRequestedOutput(name, binary_data=binary, class_count=classes)
 
-    def _infer(self, model, version, tensors, wanted):
-        return self._client.infer(model, tensors, model_version=version, outputs=wanted)
+    def _infer(self, model, version, tensors, wanted, place):
+        return self._client.infer(model, tensors, model_version=version, outputs=wanted, headers=self._headers, **place)
 
     def _response(self, result) -> dict:
         return result.get_response()
 
 
+def _send_at_once(client) -> None:
+    """Have each part of a request sent at once: the second one waits 40 ms for an acknowledgement else.
+
+    The library has no option for it; where its inside is otherwise, requests are slower and nothing else.
+    """
+    pool = getattr(getattr(client, "_client_stub", None), "_connection_pool", None)
+    prepare = getattr(pool, "after_connect", None)
+
+    def prepared(connected) -> None:
+        prepare(connected)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    if prepare:
+        pool.after_connect = prepared
+
+
 class GrpcClient(_Client):
-    """gRPC without TLS to ``address``: host:port."""
+    """gRPC to ``address``: host:port, with TLS if it begins with grpcs:// or https://."""
 
     protocol = "grpc"
 
-    def __init__(self, address: str, deadline: float):
-        super().__init__(address, deadline)
-        self._client = tritonclient.grpc.InferenceServerClient(address, channel_args=GRPC_OPTIONS)
+    def __init__(self, address: str, deadline: float, access: Access = NOTHING):
+        super().__init__(address, deadline, access)
+        scheme, found, rest = address.rpartition("://")
+        secure = bool(found) and scheme in ("grpcs", "https")
+        options = {"ssl": True, "root_certificates": access.ca or None} if secure else {}
+        with _translated():
+            self._client = tritonclient.grpc.InferenceServerClient(rest, channel_args=GRPC_OPTIONS, **options)
+
+    @property
+    def _options(self) -> dict:
+        """What every request has: its headers and the seconds that it may take.
+
+        :raises TritonError: none are left
+        """
+        return {"headers": self._headers, "client_timeout": self._left()}
+
+    def stream(self, model: str, version: str, inputs: dict, outputs: dict[str, int]) -> list[dict]:
+        """Run one inference of a model that may answer any number of times; return all its responses, each as :meth:`infer` returns one.
+
+        :raises TritonError: the server refused it, did not answer or went on for too long
+        """
+        tensors, wanted = self._tensors(inputs, outputs, True)
+        arrived: queue.SimpleQueue = queue.SimpleQueue()
+        found: list[dict] = []
+        with _translated():
+            self._client.start_stream(lambda result, error: arrived.put((result, error)), stream_timeout=self._left(), headers=self._headers)
+            try:
+                self._client.async_stream_infer(model, tensors, model_version=version, outputs=wanted, enable_empty_final_response=True)
+                while True:
+                    result, error = self._next(arrived, len(found))
+                    if error:
+                        raise error
+                    answer = self._answer(result)
+                    found += [answer] if answer else []
+                    if _is_final(result):
+                        return found
+                    if len(found) >= MOST_RESPONSES:
+                        raise TritonError(f"the model answered {MOST_RESPONSES} times and went on")
+            finally:
+                self._client.stop_stream(cancel_requests=True)
+
+    def _next(self, arrived: queue.SimpleQueue, count: int):
+        try:
+            return arrived.get(timeout=self._left())
+        except queue.Empty:
+            raise TritonError(f"no answer (the stream did not end in time; it had {count} responses)", connection=True) from None
 
     def live(self) -> bool:
         with _translated():
-            return self._client.is_server_live(client_timeout=self._left())
+            return self._client.is_server_live(**self._options)
 
     def ready(self) -> bool:
         with _translated():
-            return self._client.is_server_ready(client_timeout=self._left())
+            return self._client.is_server_ready(**self._options)
 
     def metadata(self) -> dict:
         """Return the server's name, version and extensions."""
         with _translated():
-            return self._client.get_server_metadata(as_json=True, client_timeout=self._left())
+            return self._client.get_server_metadata(as_json=True, **self._options)
 
     def index(self) -> list[dict]:
         """Return name, version, state and reason of every model version in the repository."""
         with _translated():
-            answer = self._client.get_model_repository_index(as_json=True, client_timeout=self._left())
+            answer = self._client.get_model_repository_index(as_json=True, **self._options)
         return [_index_entry(entry) for entry in answer.get("models", [])]
 
     def model_metadata(self, model: str, version: str = "") -> dict:
         """Return a model's inputs and outputs, each name, datatype and shape."""
         with _translated():
-            answer = self._client.get_model_metadata(model, version, as_json=True, client_timeout=self._left())
+            answer = self._client.get_model_metadata(model, version, as_json=True, **self._options)
         return {kind: [_tensor_entry(entry) for entry in answer.get(kind, [])] for kind in ("inputs", "outputs")}
 
     def _input(self, name, datatype, array, _binary):
@@ -214,14 +327,18 @@ class GrpcClient(_Client):
     def _output(self, name, classes, _binary):
         return tritonclient.grpc.InferRequestedOutput(name, class_count=classes)
 
-    def _infer(self, model, version, tensors, wanted):
-        return self._client.infer(model, tensors, model_version=version, outputs=wanted, client_timeout=self._left())
+    def _infer(self, model, version, tensors, wanted, place):
+        return self._client.infer(model, tensors, model_version=version, outputs=wanted, **self._options, **place)
 
     def _response(self, result) -> dict:
         return result.get_response(as_json=True)
 
 
 CLIENTS = {"http": HttpClient, "grpc": GrpcClient}
+
+
+def _is_final(result) -> bool:
+    return result.get_response().parameters["triton_final_response"].bool_param
 
 
 def _native(datatype: str, array):

@@ -18,25 +18,38 @@ MODEL = re.compile(r'\bmodel="(?P<model>[^"]*)"')
 TIMEOUT = 5
 
 
-def answered(address: str, deadline: float) -> dict[str, float]:
-    """Return model -> how many requests it has answered since the server started.
+class Metrics:
+    """The metrics of one server, read over one connection.
 
     :param address: host:port of the metrics
     :param deadline: on the monotonic clock
-    :raises TritonError: nobody answers there, or it is no Triton
     """
-    connection = http.client.HTTPConnection(address, timeout=max(0.1, min(TIMEOUT, deadline - time.monotonic())))
-    try:
-        connection.request("GET", "/metrics")
-        answer = connection.getresponse()
-        text = answer.read().decode("utf-8", "replace")
-    except (OSError, http.client.HTTPException) as error:
-        raise TritonError(f"no answer ({getattr(error, 'strerror', None) or type(error).__name__})", connection=True) from None
-    finally:
-        connection.close()
-    if answer.status != 200 or "nv_inference_" not in text:
-        raise TritonError(f"the metrics are not Triton's (status {answer.status}): does this address lead to its metrics port?")
-    return count(text)
+
+    def __init__(self, address: str, deadline: float):
+        self._connection = http.client.HTTPConnection(address)
+        self._deadline = deadline
+
+    def answered(self) -> dict[str, float]:
+        """Return model -> how many requests the server has answered since it started.
+
+        :raises TritonError: nobody answers there, or it is no Triton
+        """
+        self._connection.timeout = max(0.1, min(TIMEOUT, self._deadline - time.monotonic()))
+        if self._connection.sock:
+            self._connection.sock.settimeout(self._connection.timeout)
+        try:
+            self._connection.request("GET", "/metrics")
+            answer = self._connection.getresponse()
+            text = answer.read().decode("utf-8", "replace")
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            raise TritonError(f"no answer ({getattr(error, 'strerror', None) or type(error).__name__})", connection=True) from None
+        if answer.status != 200 or "nv_inference_" not in text:
+            raise TritonError(f"the metrics are not Triton's (status {answer.status}): does this address lead to its metrics port?")
+        return count(text)
+
+    def close(self) -> None:
+        self._connection.close()
 
 
 def count(text: str) -> dict[str, float]:

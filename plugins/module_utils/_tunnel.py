@@ -29,7 +29,8 @@ class Tunnel:
     """A listener on 127.0.0.1 that carries each connection to ``port`` of the pod; a context manager.
 
     Entering it returns "127.0.0.1:PORT". Nothing is sent to the API server before the first connection. Several
-    connections may be open at a time. ``problem`` holds in words why the last connection failed, or an empty text.
+    connections may be open at a time. ``problem`` holds in words why the last connection failed, or an empty text; ``forbidden``: the account
+    may not forward ports.
 
     :param api: a ``kubernetes.client.ApiClient``; only its configuration is used
     :raises OSError: no port is free on the loopback interface
@@ -43,6 +44,7 @@ class Tunnel:
         self._closed = False
         self._refusal = ""
         self._forward = None
+        self.forbidden = False
 
     @property
     def problem(self) -> str:
@@ -82,6 +84,7 @@ class Tunnel:
         try:
             forward = kubernetes.stream.portforward(core.connect_get_namespaced_pod_portforward, pod, namespace, ports=str(port))
         except kubernetes.client.ApiException as error:
+            self.forbidden = "Handshake status 403" in str(error.reason)
             self._refusal = f"the API server did not open port {port} of pod {pod}: {handshake_reason(error)}"
             _close(local)
             return

@@ -4,13 +4,16 @@
 """What a served model is expected to answer, whether an answer fulfils it, and the report. PRIVATE to the collection.
 
 Nothing here talks to a server. A report is a dict: target, node, kind (replica or url), version, live, ready, models
-(name, version, state, reason, note), inferences (model, protocol, ok, milliseconds, outputs, message), problems.
+(name, version, state, reason, note), inferences (model, protocol, ok, milliseconds, outputs, message, skipped), metrics, latency, notes (what was done
+otherwise than asked, in words), log (what the server wrote meanwhile, if something failed), problems.
 """
 
 from __future__ import annotations
 
 import collections
 import dataclasses
+import re
+import statistics
 
 from ansible_collections.mlserving.triton.plugins.module_utils import _expectations, _verify_inputs
 from ansible_collections.mlserving.triton.plugins.module_utils._tensors import CaseError, expect_count, flat
@@ -21,7 +24,8 @@ class Case:
     """One inference.
 
     ``tensors`` and ``outputs``: the module's options, as given; ``inputs``: name -> (data type, array) of those tensors that need no metadata.
-    ``folder``: where their files lie. ``number``: tells the cases of one run apart.
+    ``folder``: where their files lie. ``number``: tells the cases of one run apart. ``stream``: the model answers any number of times, and
+    ``responses`` is what each answer must be, None if ``outputs`` holds for all. ``steps``: of a stateful model, the requests of one sequence.
     """
 
     model: str
@@ -33,6 +37,14 @@ class Case:
     number: int = 0
     json: bool = False
     agree: bool = False
+    stream: bool = False
+    responses: list | None = None
+    steps: tuple = ()
+
+    @property
+    def requests(self) -> int:
+        """How many requests the case sends."""
+        return len(self.steps) or 1
 
     @property
     def wanted(self) -> dict[str, int]:
@@ -71,18 +83,55 @@ def prepare(cases: list[tuple[str, dict]]) -> list[Case]:
     :param cases: (folder of their files, case as the module's option has it)
     :raises CaseError: data does not fit its shape or data type
     """
-    prepared = []
-    for number, (folder, case) in enumerate(cases):
-        inputs = {}
-        for tensor in case["inputs"]:
-            if tensor.get("name") and not _verify_inputs.needs_metadata(tensor):
-                inputs[tensor["name"]] = _verify_inputs.build(tensor, None, folder, _where(case["model"], tensor))
-        for tensor in case["outputs"] or []:
-            if tensor.get("shape") and tensor.get("data") is not None:
-                expect_count(flat(tensor["data"]), tensor["shape"], f"the case of model {case['model']}, output {tensor['name']}")
-        options = {"json": bool(case.get("json")), "agree": bool(case.get("agree"))}
-        prepared.append(Case(case["model"], str(case.get("version") or ""), case["inputs"], case["outputs"] or [], inputs, folder, number, **options))
-    return prepared
+    return [_prepared(folder, case, number) for number, (folder, case) in enumerate(cases)]
+
+
+def _prepared(folder: str, case: dict, number: int) -> Case:
+    model, inputs = case["model"], {}
+    if not case.get("steps") and not case.get("inputs"):
+        raise CaseError(f"the case of model {model}: it has no inputs. Give inputs, or steps for a stateful model.")
+    for tensor in case.get("inputs") or []:
+        if tensor.get("name") and not _verify_inputs.needs_metadata(tensor):
+            inputs[tensor["name"]] = _verify_inputs.build(tensor, None, folder, _where(model, tensor))
+    responses = case.get("responses")
+    if responses is not None and not case.get("stream"):
+        raise CaseError(f"the case of model {model}: it has responses, which only a stream has several of. Add stream: true, or give outputs.")
+    if case.get("stream") and case.get("steps"):
+        raise CaseError(f"the case of model {model}: it has stream and steps. Leave one of them out.")
+    return Case(
+        model=model,
+        version=str(case.get("version") or ""),
+        tensors=case.get("inputs") or [],
+        outputs=_expected(model, case.get("outputs"), folder),
+        inputs=inputs,
+        folder=folder,
+        number=number,
+        json=bool(case.get("json")),
+        agree=bool(case.get("agree")),
+        stream=bool(case.get("stream")),
+        responses=None if responses is None else [{"outputs": _expected(model, entry.get("outputs"), folder)} for entry in responses],
+        steps=tuple(
+            _prepared(folder, {**{key: case.get(key) for key in ("model", "version", "json", "agree")}, **step}, number)
+            for step in case.get("steps") or []
+        ),
+    )
+
+
+def _expected(model: str, outputs: list | None, folder: str) -> list[dict]:
+    """Return the expected outputs with the values that stand in files."""
+    found = []
+    for tensor in outputs or []:
+        where = f"the case of model {model}, output {tensor.get('name') or ''}".rstrip()
+        if tensor.get("file"):
+            tensor = tensor | {"data": _verify_inputs.expected({"name": "", **tensor}, folder, where)}
+        if tensor.get("shape") and isinstance(tensor.get("data"), list):
+            expect_count(flat(tensor["data"]), tensor["shape"], where)
+        try:
+            re.compile(tensor.get("pattern") or "")
+        except re.error as error:
+            raise CaseError(f"{where}: pattern is {tensor['pattern']}, which is no regular expression ({error}). Correct it.") from None
+        found.append(tensor)
+    return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,13 +139,29 @@ class Wanted:
     """What every target is held against.
 
     ``models``: names that must be loaded beside those of the cases; ``tensors``: model -> {"inputs": {name: data type}, "outputs": ...} that its
-    metadata must have; ``slowest``: milliseconds that an inference may take.
+    metadata must have; ``versions``: model -> versions that must be loaded; ``slowest``: milliseconds that an inference may take; ``settle``: seconds
+    for which a model or version that is missing is waited for.
     """
 
     cases: list
     models: tuple = ()
     tensors: dict = dataclasses.field(default_factory=dict)
     slowest: int | None = None
+    versions: dict = dataclasses.field(default_factory=dict)
+    settle: int = 0
+    built: dict = dataclasses.field(default_factory=dict)
+
+    def completed(self, case: Case, metadata: dict | None) -> tuple[Case, dict]:
+        """Return (the case with all names, its inputs), which are the same for all servers whose model has the same metadata.
+
+        :param case: one of ``cases``, or one of the steps of such a one
+        :raises CaseError: a tensor does not fit the metadata
+        """
+        key = (id(case), repr(metadata))
+        if key not in self.built:
+            named = case.named(metadata) if metadata else case
+            self.built[key] = named, named.complete(metadata)
+        return self.built[key]
 
 
 def _only(model: str, metadata: dict, kind: str) -> str:
@@ -121,6 +186,9 @@ def new_report(target: str, kind: str, node: str = "") -> dict:
         "models": [],
         "inferences": [],
         "metrics": None,
+        "latency": {},
+        "notes": [],
+        "log": [],
         "problems": [],
     }
 
@@ -130,14 +198,16 @@ def is_unloaded(entry: dict) -> bool:
     return entry["state"] in ("", "UNAVAILABLE") and entry["reason"] in ("", "unloaded")
 
 
-def outcome(case: Case, answer: dict, milliseconds: int, slowest: int | None) -> dict:
-    """Return what an answer comes to: outputs, message, and classes and digest where the case asks for them."""
-    found = {"outputs": _expectations.sample(case.outputs, answer), "message": _expectations.compare(case.outputs, answer)}
+def outcome(case: Case, answers: list[dict], milliseconds: int, slowest: int | None) -> dict:
+    """Return what the answers, one unless they are a stream's, come to: outputs, message, and classes and digest where the case asks for them."""
+    answer = answers[-1] if answers else {}
+    message = _expectations.compare_each(case.outputs, case.responses, answers) if case.stream else _expectations.compare(case.outputs, answer)
+    found = {"outputs": _expectations.sample(case.outputs, answer), "message": message}
     tops = [name for name, classes in case.wanted.items() if classes and name in answer]
     if tops and not found["message"]:
         found["classes"] = _expectations.classes(answer[tops[0]][1])
     if case.agree:
-        found["digest"], found["case"] = _expectations.digest(answer), case.number
+        found["digest"], found["case"] = "".join(_expectations.digest(answer) for answer in answers), case.number
     if slowest is not None and milliseconds > slowest and not found["message"]:
         found["message"] = f"it took {milliseconds} ms, expected {slowest} at most"
     return found
@@ -168,10 +238,41 @@ def judge_metadata(model: str, tensors: dict, metadata: dict) -> list[str]:
     return problems
 
 
+def latency(inferences: list[dict]) -> dict:
+    """Return protocol -> {"min", "median", "max"}, in milliseconds, of the inferences that were answered as expected."""
+    times: dict[str, list] = {}
+    for entry in inferences:
+        if entry["ok"] and not entry.get("skipped"):
+            times.setdefault(entry["protocol"], []).append(entry["milliseconds"])
+    return {protocol: {"min": min(found), "median": statistics.median(found), "max": max(found)} for protocol, found in times.items()}
+
+
+def missing(index: list[dict], expected: Wanted) -> list[str]:
+    """Return which models and versions are expected and not there, a sentence each; polling may still bring them."""
+    problems = []
+    names = sorted({entry["name"] for entry in index})
+    wanted = {case.model for case in expected.cases} | set(expected.models) | set(expected.versions)
+    for model in sorted(wanted - set(names)):
+        problems.append(f"model {model} is not in the repository index; it has: {', '.join(names) or 'no model'}")
+    for model in sorted(wanted & set(names)):
+        entries = [entry for entry in index if entry["name"] == model]
+        if all(is_unloaded(entry) for entry in entries):
+            problems.append(f"model {model} is in the repository but not loaded")
+            continue
+        there = {entry["version"] for entry in entries if not is_unloaded(entry)}
+        lacking = [version for version in expected.versions.get(model, ()) if version not in there]
+        if lacking:
+            problems.append(f"model {model} has version {', '.join(sorted(there, key=_number))} loaded, expected {', '.join(lacking)} too")
+    return problems
+
+
+def _number(version: str) -> tuple:
+    return (0, int(version)) if version.isdigit() else (1, version)
+
+
 def judge_models(index: list[dict], expected: Wanted) -> tuple[list[dict], list[str]]:
-    """Return (the index with a note on each version, problems)."""
+    """Return (the index with a note on each version, problems of those that are there)."""
     with_case = {case.model for case in expected.cases}
-    wanted = with_case | set(expected.models)
     models, problems = [], []
     for entry in index:
         note = "" if entry["name"] in with_case else "no case"
@@ -179,12 +280,6 @@ def judge_models(index: list[dict], expected: Wanted) -> tuple[list[dict], list[
         if entry["state"] != "READY" and not is_unloaded(entry):
             reason = f": {entry['reason']}" if entry["reason"] else ""
             problems.append(f"model {entry['name']} version {entry['version']} is {entry['state']}{reason}")
-    names = sorted({entry["name"] for entry in index})
-    for model in sorted(wanted - set(names)):
-        problems.append(f"model {model} is not in the repository index; it has: {', '.join(names) or 'no model'}")
-    for model in sorted(wanted & set(names)):
-        if all(is_unloaded(entry) for entry in index if entry["name"] == model):
-            problems.append(f"model {model} is in the repository but not loaded")
     return models, problems
 
 
@@ -215,6 +310,8 @@ def _cell(inferences: list[dict]) -> str:
     failed = sum(not entry["ok"] for entry in inferences)
     if failed:
         return f"FAILED {failed}/{len(inferences)}"
+    if all(entry.get("skipped") for entry in inferences):
+        return "not asked"
     return f"ok {max(entry['milliseconds'] for entry in inferences)} ms"
 
 
@@ -223,7 +320,10 @@ def message(reports: list[dict], general: list[str]) -> str:
     bad = [report for report in reports if report["problems"]]
     lines = [f"{len(bad)} of {len(reports)} targets did not pass the verification."] if reports else ["There is nothing to verify."]
     lines += general
-    lines += [f"{report['target']}: {'; '.join(report['problems'])}" for report in bad]
+    for report in bad:
+        node = f" on node {report['node']}" if report["node"] else ""
+        lines.append(f"{report['target']}{node}: {'; '.join(report['problems'])}")
+        lines += [f"    its log: {line}" for line in report["log"]]
     problems = " ".join(general + [problem for report in bad for problem in report["problems"]])
     lines.append(_advice(problems))
     return "\n".join(lines)
@@ -231,6 +331,9 @@ def message(reports: list[dict], general: list[str]) -> str:
 
 #: What a problem's text says -> what to do; the first that fits is given.
 ADVICE = (
+    ("TLS failed", "Give the CA that signed the server's certificate in ca_file, and the name that stands in the certificate in the URL."),
+    ("is not Triton's", "Correct the address: HTTP is Triton's port 8000, gRPC 8001, metrics 8002."),
+    ("not in the DNS", "Wait for the record, or correct the name; a new load balancer's takes minutes to appear."),
     ("expected", "A server answered with other values: check that this is the intended model version, or correct the case."),
     ("is not in the repository index", "Publish the model to the repository and deploy again, or remove its case."),
     ("not loaded", "Load the model with mlserving.triton.triton_model, or remove its case."),

@@ -99,12 +99,12 @@ def _model_check(entry: dict) -> Check:
 def _inference_check(entry: dict) -> Check:
     model, protocol = entry["model"], entry["protocol"]
     name = f"{model} over {protocol}"
-    message = "" if entry["ok"] else entry["message"] or "the inference did not finish"
+    message = entry.get("skipped") or "" if entry["ok"] else entry["message"] or "the inference did not finish"
     return Check(
         name=name,
         subject=name,
         group=protocol,
-        outcome="passed" if entry["ok"] else "failed",
+        outcome=("skipped" if entry.get("skipped") else "passed") if entry["ok"] else "failed",
         message=message,
         protocol=protocol,
         model=model,

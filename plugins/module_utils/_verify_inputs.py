@@ -98,6 +98,31 @@ def build(tensor: dict, metadata: dict | None, folder: str, where: str):
     return wanted.datatype, array
 
 
+def expected(tensor: dict, folder: str, where: str):
+    """Return the values of an expected output that stands in a file: an array, or a list of what JSON holds.
+
+    :param tensor: with ``file``, and datatype and shape where the file does not tell them
+    :raises CaseError: the file cannot be used
+    """
+    if tensor.get("datatype") and tensor.get("shape") is not None:
+        return build({"name": tensor["name"], **{key: tensor[key] for key in ("file", "datatype", "shape")}}, None, folder, where)[1]
+    path = os.path.join(folder, tensor["file"])
+    wanted = _Wanted("", [], "NONE", f"{where}: file {tensor['file']}")
+    extension = os.path.splitext(path)[1].lower()
+    if extension not in (".npy", ".json"):
+        raise wanted.error("give the output's datatype and shape, or use a .npy or .json file, which tells them.")
+    content = _content(path, wanted)
+    try:
+        data = json.loads(content) if extension == ".json" else numpy.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+    except Exception as error:  # The decoder of numpy raises whatever a broken file leads it to.
+        raise wanted.error(f"it cannot be read as {extension}: {error or type(error).__name__}. Write the file again.") from None
+    if extension == ".json" and not isinstance(data, list):
+        raise wanted.error("it must hold a list of values.")
+    if extension == ".npy" and data.dtype.kind in "SU":
+        return [text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text) for text in data.reshape(-1).tolist()]
+    return data
+
+
 def _declared(tensor: dict, metadata: dict | None, where: str) -> tuple[str, list[int]]:
     """Return (data type, shape with -1 for open dimensions), from the input and the metadata together."""
     known = _known(tensor["name"], metadata, where)
@@ -236,33 +261,13 @@ def _from_npy(content: bytes, wanted: _Wanted):
         raise wanted.error(f"its shape is {list(array.shape)}, the input's is {wanted.shape} (-1: any). Save the array in that shape.")
     if wanted.datatype == "BYTES" and array.dtype.kind in "SU":
         return _texts([text.encode() if isinstance(text, str) else text for text in array.reshape(-1).tolist()], shape)
-    if wanted.datatype == "BYTES" or not _converts(array, numpy.dtype(wanted.dtype)):
+    if wanted.datatype == "BYTES" or not _tensors.converts(array, wanted.dtype):
         raise wanted.error(f"its {array.dtype} values do not fit into {wanted.datatype} without loss. Save the array as {_saved_as(wanted)}.")
     return numpy.ascontiguousarray(array, dtype=wanted.dtype).reshape(shape)
 
 
 def _saved_as(wanted: _Wanted) -> str:
     return "texts (numpy S or U)" if wanted.datatype == "BYTES" else wanted.dtype
-
-
-def _converts(array, dtype) -> bool:
-    """Whether every value of ``array`` is a value of ``dtype`` too."""
-    if array.dtype.kind not in "biuf":
-        return False
-    if array.dtype == dtype or not array.size:
-        return True
-    if array.dtype.kind == dtype.kind == "f":
-        with numpy.errstate(all="ignore"):
-            return numpy.array_equal(array.astype(dtype).astype(array.dtype), array, equal_nan=True)
-    if array.dtype.kind == "f" and not (numpy.isfinite(array) & (array == numpy.trunc(array))).all():
-        return False
-    if dtype.kind == "f":
-        exact = 2 ** (numpy.finfo(dtype).nmant + 1)
-        low, high = -exact, exact
-    else:
-        low, high = (0, 1) if dtype.kind == "b" else (numpy.iinfo(dtype).min, numpy.iinfo(dtype).max)
-    # As Python's numbers: numpy's comparison of int64 and uint64 goes through float64 in its older versions.
-    return low <= int(array.min()) and int(array.max()) <= high
 
 
 def _from_json(content: bytes, wanted: _Wanted):

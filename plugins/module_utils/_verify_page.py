@@ -54,7 +54,10 @@ def as_html(result: dict) -> str:
     """Return the result as one page that needs nothing besides itself."""
     checked, general = checked_targets(result), general_problems(result)
     failures = [("", "", Check("", "", "", "failed", text)) for text in general]
-    failures += [(report["target"], report["node"], check) for report, checks in checked for check in checks if check.bad]
+    for report, checks in checked:
+        failures += [(report["target"], report["node"], check) for check in checks if check.bad]
+        if report["log"]:
+            failures.append((report["target"], report["node"], Check("its log", "", "", "failed", "\n".join(report["log"]))))
     passed = sum(not any(check.bad for check in checks) for _report, checks in checked)
     sign, word = ("\u2714", "passed") if result["ok"] else ("\u2718", "failed")
     name = full_name(result)
@@ -95,6 +98,7 @@ def _facts(result: dict, checked: list) -> str:
         "Targets": f"{len(checked)} on {len({report['node'] for report, _checks in checked if report['node']})} nodes",
         "Server versions": ", ".join(versions),
         "Models": ", ".join(sorted({entry["name"] for report, _checks in checked for entry in report["models"]})),
+        "Notes": "; ".join(sorted({note for report, _checks in checked for note in report["notes"]})),
         "Checks": f"{len(everything) - bad - skipped} passed, {bad} failed, {skipped} skipped",
     }
     return "<dl>" + "".join(f"<dt>{name}</dt><dd>{_escape(value)}</dd>" for name, value in facts.items() if value) + "</dl>"
@@ -211,7 +215,8 @@ def _latency(checked: list) -> str:
     _size, count, labelled = next(rest for most, *rest in SIZES if len(checked) <= most)
     rows = []
     for (report, _c), label, tooltip in zip(checked, short, _tooltips(checked, short)):
-        times = {name: [entry["milliseconds"] for entry in report["inferences"] if entry["protocol"] == name] for name in protocols}
+        asked = [entry for entry in report["inferences"] if not entry.get("skipped")]
+        times = {name: [entry["milliseconds"] for entry in asked if entry["protocol"] == name] for name in protocols}
         rows.append((label, tooltip, times))
     blocks = [_lanes(rows[start : start + count], decades, labelled) for start in range(0, len(rows), count)]
     keys = "".join(f'<svg width="24" height="10"><path class="{name}" d="M0 5H24M9 1v8"/></svg>{name}' for name in protocols)

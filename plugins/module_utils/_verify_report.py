@@ -20,10 +20,10 @@ from ansible_collections.mlserving.triton.plugins.module_utils._verify_checks im
 from ansible_collections.mlserving.triton.plugins.module_utils._verify_page import as_html
 
 #: Key -> what stands for a value that is not there; further keys, such as the module's "changed", stay out of the files.
-RESULT = {"ok": False, "release": "", "namespace": "", "address": "", "started": "", "seconds": 0, "problems": [], "targets": [], "table": []}
+RESULT = {"ok": False, "release": "", "namespace": "", "address": "", "latency": {}, "started": "", "seconds": 0, "problems": [], "targets": [], "table": []}
 REPORT = _verify.new_report("", "")
 MODEL = {"name": "", "version": "", "state": "", "reason": "", "note": ""}
-INFERENCE = {"model": "", "protocol": "", "ok": False, "milliseconds": 0, "outputs": "", "message": "", "classes": ()}
+INFERENCE = {"model": "", "protocol": "", "ok": False, "milliseconds": 0, "outputs": "", "message": "", "skipped": "", "classes": ()}
 METRICS = {"ok": False, "message": ""}
 
 

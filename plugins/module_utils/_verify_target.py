@@ -1,19 +1,16 @@
 # Copyright (c) the mlserving.triton authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Finding the servers to verify and asking each of them, in parallel and within one deadline. PRIVATE to the collection."""
+"""The servers to verify, and the ways to them. PRIVATE to the collection."""
 
 from __future__ import annotations
 
-import collections
-import concurrent.futures
 import contextlib
 import dataclasses
-import time
+import math
 from collections.abc import Callable
 
-from ansible_collections.mlserving.triton.plugins.module_utils import _kube, _pods, _triton_client, _triton_metrics, _tunnel, _verify
-from ansible_collections.mlserving.triton.plugins.module_utils._tensors import CaseError
+from ansible_collections.mlserving.triton.plugins.module_utils import _api_proxy, _kube, _pods, _triton_client, _tunnel
 
 try:
     import kubernetes.client
@@ -21,18 +18,18 @@ except ImportError:
     # The modules report it through _cluster.from_module before a cluster is asked.
     kubernetes = None
 
-#: Seconds between two attempts at a server that does not answer yet.
-PAUSE = 0.5
+#: How many of a server's last lines of log stand in a report.
+LOG_LINES = 10
 HTTP_PORT, GRPC_PORT, METRICS_PORT = 8000, 8001, 8002
 
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """One server. ``openers``: protocol -> function that makes a context manager, which returns the address.
+    """One server. ``openers``: protocol -> function that makes a context manager, which returns the address, or None if there is no way for it.
 
     ``patient`` says whether a server that does not answer is asked again until the deadline. ``fault`` is a problem that
     stands whatever the server says, ``obstacle`` one for which it need not be asked at all. ``metrics`` opens the way to its metrics, if they are
-    to be looked at.
+    to be looked at. ``log`` returns the lines that it wrote in so many last seconds. ``reach``: how its pod is reached, None for an address.
     """
 
     name: str
@@ -43,19 +40,49 @@ class Target:
     fault: str = ""
     obstacle: str = ""
     metrics: Callable | None = None
+    log: Callable | None = None
+    reach: Reach | None = None
+    access: _triton_client.Access = _triton_client.NOTHING
 
 
 class _Address(contextlib.nullcontext):
     """An address that needs no tunnel."""
 
-    problem = ""
+    problem, forbidden = "", False
 
 
-def url_target(url: str, grpc_url: str | None, protocols: list[str]) -> Target:
+class Reach:
+    """The way to the pods of a cluster: port-forwards or, once the account turned out not to have that right, the API server's proxy.
+
+    ``refusal``: in words, why no port is forwarded; nothing as long as they are.
+    """
+
+    def __init__(self, api):
+        self._api = api
+        self.refusal = ""
+
+    def open(self, namespace: str, pod: str, protocol: str, port: int):
+        """Return a context manager with the address of a pod's port; None for gRPC, which the proxy does not carry."""
+        if not self.refusal:
+            return _tunnel.Tunnel(self._api, namespace, pod, port)
+        return None if protocol == "grpc" else _api_proxy.ApiProxy(self._api, namespace, pod, port)
+
+    def log(self, namespace: str, pod: str, container: str, seconds: float) -> list[str]:
+        """Return the last lines that the container wrote in so many last seconds, by its node's clock; the reason if they cannot be read."""
+        core = kubernetes.client.CoreV1Api(self._api)
+        options = {"container": container, "since_seconds": max(1, math.ceil(seconds)), "tail_lines": LOG_LINES}
+        try:
+            text = _kube.call("reading the log", core.read_namespaced_pod_log, pod, namespace, **options)
+        except _kube.RequestError as error:
+            return [str(error)]
+        return [line for line in str(text).splitlines() if line.strip()]
+
+
+def url_target(url: str, grpc_url: str | None, protocols: list[str], **more) -> Target:
     openers = {"http": lambda: _Address(url)}
     if grpc_url:
         openers["grpc"] = lambda: _Address(grpc_url)
-    return Target(url, "url", {protocol: openers[protocol] for protocol in protocols if protocol in openers})
+    return Target(url, "url", {protocol: openers[protocol] for protocol in protocols if protocol in openers}, **more)
 
 
 def replicas(api, namespace: str, selector: str) -> list[dict]:
@@ -79,22 +106,26 @@ def count_problems(pods: list[dict], replicas: int | None, selector: str, namesp
     return []
 
 
-def pod_target(api, pod: dict, protocols: list[str], metrics: bool = False) -> Target:
+def pod_target(api, pod: dict, protocols: list[str], metrics: bool = False, reach: Reach | None = None, **more) -> Target:
     """Return a replica as a target.
 
     :param api: ``kubernetes.client.ApiClient``
     :param pod: as the API returns it
     :param metrics: whether to look at its metrics
+    :param reach: shared by the replicas of one cluster
+    :param more: further fields of the target
     """
     name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
+    container = _pods.serving(pod)
     ports = {
         "http": _pods.port(pod, "http", HTTP_PORT),
         "grpc": _pods.port(pod, "grpc", GRPC_PORT),
         "metrics": _pods.port(pod, "metrics", METRICS_PORT),
     }
+    reach = reach or Reach(api)
 
     def opener(protocol):
-        return lambda: _tunnel.Tunnel(api, namespace, name, ports[protocol])
+        return lambda: reach.open(namespace, name, protocol, ports[protocol])
 
     ready = _pods.is_ready(pod)
     running = pod["status"].get("phase") == "Running"
@@ -107,136 +138,7 @@ def pod_target(api, pod: dict, protocols: list[str], metrics: bool = False) -> T
         fault="" if ready else _pods.words(_pods.row(pod)),
         obstacle="" if running else _pods.words(_pods.row(pod)),
         metrics=opener("metrics") if metrics else None,
+        log=lambda seconds: reach.log(namespace, name, container, seconds),
+        reach=reach,
+        **more,
     )
-
-
-def verify_all(targets: list[Target], wanted: _verify.Wanted, deadline: float, parallel: int) -> list[dict]:
-    """Return one report per target, in the same order.
-
-    :param deadline: on the monotonic clock, for all of them together
-    """
-    with concurrent.futures.ThreadPoolExecutor(max_workers=max(1, parallel)) as pool:
-        reports = list(pool.map(lambda target: verify(target, wanted, deadline), targets))
-    _verify.judge_agreement(reports, wanted.cases)
-    return reports
-
-
-def verify(target: Target, wanted: _verify.Wanted, deadline: float) -> dict:
-    """Return the report on one target; asks again while it does not answer or is still loading, until the deadline."""
-    report = _verify.new_report(target.name, target.kind, target.node)
-    if target.obstacle:
-        report["problems"].append(f"the pod cannot be asked: {target.obstacle}")
-        return report
-    started, earlier = time.monotonic(), None
-    while True:
-        report = _verify.new_report(target.name, target.kind, target.node)
-        before = _answered(target, report, deadline)
-        transient = [_ask(report, protocol, opener, wanted, deadline) for protocol, opener in target.openers.items()]
-        if target.metrics and not report["problems"]:
-            transient.append(_count(target, report, before, deadline))
-        # A wrong answer stays wrong: only what may pass by itself is tried again.
-        if not (report["problems"] and all(transient) and target.patient):
-            report["problems"] += [target.fault] if target.fault else []
-            return report
-        if time.monotonic() + PAUSE >= deadline:
-            if earlier and time.monotonic() >= deadline:
-                # The time ran out in the middle of this attempt, so the one before it tells more.
-                report = earlier
-            report["problems"].append(f"this was seen last, after {time.monotonic() - started:.0f} s of asking")
-            return report
-        earlier = report
-        time.sleep(PAUSE)
-
-
-def _answered(target: Target, report: dict, deadline: float) -> dict | None:
-    """Return model -> requests that the server has answered so far; None if that is not looked at or cannot be."""
-    if not target.metrics:
-        return None
-    tunnel = target.metrics()
-    try:
-        with tunnel as address:
-            return _triton_metrics.answered(address, deadline)
-    except _triton_client.TritonError as error:
-        detail = f"; {tunnel.problem}" if tunnel.problem else ""
-        report["metrics"] = {"ok": False, "message": f"metrics: {error}{detail}"}
-        return None
-
-
-def _count(target: Target, report: dict, before: dict | None, deadline: float) -> bool:
-    """Note whether the server counted the inferences that it was sent; return True, since an uncounted one may still be."""
-    sent = collections.Counter(entry["model"] for entry in report["inferences"] if entry["ok"])
-    after = None if before is None else _answered(target, report, deadline)
-    if after is None:
-        report["problems"].append(report["metrics"]["message"])
-        return True
-    grown = {model: after.get(model, 0) - before.get(model, 0) for model in sent}
-    missing = [f"{model} by {grown[model]:g} of {count}" for model, count in sent.items() if grown[model] < count]
-    report["metrics"] = {"ok": not missing, "message": f"the counters of answered requests grew too little: {', '.join(missing)}" if missing else ""}
-    report["problems"] += [f"metrics: {report['metrics']['message']}"] if missing else []
-    return True
-
-
-def _ask(report: dict, protocol: str, opener, wanted: _verify.Wanted, deadline: float) -> bool:
-    """Add what the server says over one protocol to the report; return whether its problems, if any, may pass by themselves."""
-    before = len(report["problems"])
-    tunnel = opener()
-    try:
-        with tunnel as address, _triton_client.CLIENTS[protocol](address, deadline) as client:
-            if not report["version"]:
-                _ask_health(report, client, wanted)
-            elif not client.ready():
-                report["problems"].append(f"the server says over {protocol} that it is not ready")
-            loaded = {entry["name"] for entry in report["models"] if entry["state"] == "READY"}
-            for case in wanted.cases:
-                if case.model in loaded:
-                    _ask_case(report, client, case, wanted.slowest)
-    except _triton_client.TritonError as error:
-        detail = f"; {tunnel.problem}" if tunnel.problem else ""
-        report["problems"].append(f"{protocol.upper()}: {error}{detail}")
-        return error.connection
-    return len(report["problems"]) == before or any(entry["state"] in ("LOADING", "UNLOADING") for entry in report["models"])
-
-
-def _ask_health(report: dict, client, wanted: _verify.Wanted) -> None:
-    report["live"], report["ready"] = client.live(), client.ready()
-    report["version"] = client.metadata().get("version", "")
-    report["models"], problems = _verify.judge_models(client.index(), wanted)
-    loaded = {entry["name"] for entry in report["models"] if entry["state"] == "READY"}
-    for model, tensors in wanted.tensors.items():
-        if model in loaded:
-            problems += _verify.judge_metadata(model, tensors, client.model_metadata(model))
-    if not report["live"]:
-        problems.insert(0, "the server says that it is not live")
-    elif not report["ready"]:
-        problems.insert(0, "the server says that it is not ready")
-    report["problems"] += problems
-
-
-def _ask_case(report: dict, client, case: _verify.Case, slowest: int | None) -> None:
-    """Run one case and note its outcome.
-
-    :param slowest: milliseconds that the inference may take
-    :raises TritonError: the server does not answer at all
-    """
-    outcome = {"model": case.model, "protocol": client.protocol, "ok": False, "milliseconds": 0, "outputs": "", "message": ""}
-    report["inferences"].append(outcome)
-    started = time.monotonic()
-    try:
-        metadata = client.model_metadata(case.model, case.version) if case.needs_metadata else None
-        case = case.named(metadata) if metadata else case
-        inputs = case.complete(metadata)
-        started = time.monotonic()
-        answer = client.infer(case.model, case.version, inputs, case.wanted, binary=not case.json)
-        outcome["milliseconds"] = round((time.monotonic() - started) * 1000)
-        outcome |= _verify.outcome(case, answer, outcome["milliseconds"], slowest)
-    except CaseError as error:
-        outcome["message"] = str(error)
-    except _triton_client.TritonError as error:
-        outcome["message"] = str(error)
-        if error.connection:
-            raise
-    finally:
-        outcome["milliseconds"] = outcome["milliseconds"] or round((time.monotonic() - started) * 1000)
-    outcome["ok"] = not outcome["message"]
-    if outcome["message"]:
-        report["problems"].append(f"{client.protocol.upper()} inference of {case.model}: {outcome['message']}")

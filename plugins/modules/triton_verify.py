@@ -13,12 +13,14 @@ description:
   - Asks every replica through the API server, and the address of the Service if O(url) names it, whether it is live and
     ready, which models it has loaded, and runs real inferences over HTTP and gRPC whose answers are compared.
   - All targets are asked in parallel and within one O(timeout). A target that refuses connections is asked again until
-    then, which covers a load balancer's address that does not answer yet. A pod that is not ready is asked once.
+    then, which covers a load balancer's address or name that is not there yet. A pod that is not ready is asked once.
+  - If the account may not forward ports, replicas are asked over HTTP through the API server's proxy, and the result says so.
   - The module fails if any target fails, with one line for each and the whole report in the result.
 author:
   - The mlserving.triton authors (@mlserving)
 extends_documentation_fragment:
   - mlserving.triton._cluster
+  - mlserving.triton._cases
 requirements:
   - tritonclient[http,grpc] >= 2.60
   - numpy
@@ -64,8 +66,44 @@ options:
     type: str
   grpc_url:
     description:
-      - Host and port of gRPC at the further target, without a scheme. Without it, O(url) is asked over HTTP only.
+      - Host and port of gRPC at the further target, with C(grpcs://) in front for TLS. Without it, O(url) is asked over HTTP only.
     type: str
+  endpoints:
+    description:
+      - Further targets, each as O(url) and O(grpc_url).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      url:
+        description: As O(url).
+        type: str
+        required: true
+      grpc_url:
+        description: As O(grpc_url).
+        type: str
+  ca_file:
+    description:
+      - File of certificates (PEM) to trust at HTTPS and gRPC addresses, in place of those that the system trusts over HTTP, and gRPC's own.
+    type: path
+  headers:
+    description:
+      - Headers to send with every request to an address, such as an API key.
+    type: dict
+    default: {}
+  restricted_key:
+    description:
+      - Key of the server's restricted APIs (Triton's C(--http-restricted-api) and C(--grpc-restricted-protocol)), sent to every target.
+    type: dict
+    suboptions:
+      name:
+        description: Its name.
+        type: str
+        required: true
+      value:
+        description: Its value.
+        type: str
+        required: true
   service:
     description:
       - Name of the release's Service. One of type LoadBalancer becomes a further target, by its external address, which is waited for.
@@ -81,6 +119,16 @@ options:
       - Names of models that must be loaded. By default those in O(source).
     type: list
     elements: str
+  versions:
+    description:
+      - Versions of models that must be loaded, by the model's name. By default those that O(source) has and their C(version_policy) chooses.
+    type: dict
+  settle:
+    description:
+      - Seconds for which a model or version that is missing is waited for, as a server that polls its repository loads it some time after it was
+        published.
+    type: int
+    default: 0
   metrics:
     description:
       - Whether the metrics of each replica are read before and after, to see that its counters grew by what was sent.
@@ -101,137 +149,6 @@ options:
     elements: str
     choices: [http, grpc]
     default: [http, grpc]
-  cases:
-    description:
-      - Inferences that every target must answer, over each protocol.
-      - Of a model without a case only the state is checked, and the report says V(no case).
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      model:
-        description:
-          - Name of the model.
-        type: str
-        required: true
-      version:
-        description:
-          - Version of the model; by default the server's choice.
-        type: str
-      json:
-        description:
-          - Send and ask for tensors as JSON in place of bytes, over HTTP.
-        type: bool
-        default: false
-      agree:
-        description:
-          - Every replica must answer the same values, whatever they are.
-        type: bool
-        default: false
-      inputs:
-        description:
-          - The input tensors. Each has one of O(cases[].inputs[].data), O(cases[].inputs[].file) and O(cases[].inputs[].fill).
-        type: list
-        elements: dict
-        required: true
-        suboptions:
-          name:
-            description:
-              - Name of the tensor. By default the model's only input.
-            type: str
-          datatype:
-            description:
-              - Its data type, in Triton's words. By default as the server tells it.
-            type: str
-            choices: &datatypes [BOOL, INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32, UINT64, FP16, FP32, FP64, BF16, BYTES]
-          shape:
-            description:
-              - Its shape, with the batch dimension if the model has one. By default as the server tells it, with 1 or the file's own size
-                where that is open.
-            type: list
-            elements: int
-          data:
-            description:
-              - The values in row-major order; lists may be nested. One single value fills the whole tensor.
-              - For V(BYTES), texts that are sent as UTF-8.
-            type: list
-            elements: raw
-          file:
-            description:
-              - File with the values, C(.npy), C(.json), C(.txt), C(.bin) or C(.raw), or a picture, C(.png), C(.jpg) or C(.jpeg).
-              - A picture is sent as it is to an input of V(BYTES), else as pixels of the size that the input has.
-            type: path
-          fill:
-            description:
-              - Values that are made here.
-            type: str
-            choices: [zeros, ones, random]
-          seed:
-            description:
-              - What V(random) begins with; the same seed makes the same values.
-            type: int
-            default: 0
-          scaling:
-            description:
-              - What is done to the pixels of a picture, as Triton's image client does it.
-            type: str
-            choices: [NONE, INCEPTION, VGG]
-            default: NONE
-      outputs:
-        description:
-          - The expected output tensors. Only what is written here is compared.
-        type: list
-        elements: dict
-        default: []
-        suboptions:
-          name:
-            description:
-              - Name of the tensor; it must be in the answer. By default the model's only output.
-            type: str
-          data:
-            description:
-              - The expected values in row-major order; lists may be nested.
-            type: list
-            elements: raw
-          shape:
-            description:
-              - The expected shape.
-            type: list
-            elements: int
-          datatype:
-            description:
-              - The expected data type.
-            type: str
-            choices: *datatypes
-          tolerance:
-            description:
-              - By how much a number may differ from the expected one.
-            type: float
-            default: 0.0
-          relative:
-            description:
-              - By which part of the expected number a number may differ, in addition.
-            type: float
-            default: 0.0
-          top:
-            description:
-              - Ask for so many classes, the best first, in place of values. They are returned.
-            type: int
-          classes:
-            description:
-              - The expected classes, the best first. What is left out of one is not compared; its value may differ by the tolerance.
-            type: list
-            elements: dict
-            suboptions:
-              index:
-                description: Number of the class.
-                type: int
-              label:
-                description: Its label.
-                type: str
-              value:
-                description: Its value.
-                type: float
   timeout:
     description:
       - Seconds for all targets together.
@@ -327,10 +244,28 @@ targets:
         - The outcome of each case over each protocol. The time is as seen from here, the way through the API server included.
         - Of a case that asks for classes, C(classes) holds them, the best first; of one that all replicas are to agree on, C(digest) a digest of its
           answer.
+        - C(skipped) says why one was not asked; it is empty for all others.
       returned: always
       type: list
       elements: dict
-      sample: [{model: simple, protocol: http, ok: true, milliseconds: 3, outputs: "OUTPUT0[0:3]=1 2 3", message: ""}]
+      sample: [{model: simple, protocol: http, ok: true, milliseconds: 3, outputs: "OUTPUT0[0:3]=1 2 3", message: "", skipped: ""}]
+    latency:
+      description: Milliseconds that the answered inferences took, by protocol.
+      returned: always
+      type: dict
+      sample: {http: {min: 3, median: 3.5, max: 9}, grpc: {min: 2, median: 3, max: 4}}
+    notes:
+      description: What was done otherwise than asked, in words.
+      returned: always
+      type: list
+      elements: str
+      sample: []
+    log:
+      description: What the replica's log got meanwhile, at most 10 lines, if something failed.
+      returned: always
+      type: list
+      elements: str
+      sample: []
     metrics:
       description: Whether the replica's counters grew by what was sent; null if that was not looked at.
       returned: always
@@ -347,6 +282,11 @@ address:
   returned: when the targets were asked
   type: str
   sample: http://172.18.255.201:8000
+latency:
+  description: Milliseconds that the answered inferences of all targets took, by protocol.
+  returned: when the targets were asked
+  type: dict
+  sample: {http: {min: 3, median: 3.5, max: 9}, grpc: {min: 2, median: 3, max: 4}}
 reports:
   description: The files that were written.
   returned: with O(report)
@@ -376,6 +316,7 @@ import time
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.mlserving.triton.plugins.module_utils import (
+    _case_options,
     _cases,
     _cluster,
     _expected_models,
@@ -385,48 +326,11 @@ from ansible_collections.mlserving.triton.plugins.module_utils import (
     _tensors,
     _triton_client,
     _verify,
-    _verify_inputs,
     _verify_report,
+    _verify_server,
     _verify_target,
 )
 
-TENSOR = {
-    "name": {"type": "str"},
-    "datatype": {"type": "str", "choices": [*(name for name in _tensors.DATATYPES if name != "BYTES"), "BF16", "BYTES"]},
-    "shape": {"type": "list", "elements": "int"},
-    "data": {"type": "list", "elements": "raw"},
-}
-INPUT = TENSOR | {
-    "file": {"type": "path"},
-    "fill": {"type": "str", "choices": list(_verify_inputs.FILLS)},
-    "seed": {"type": "int", "default": 0},
-    "scaling": {"type": "str", "choices": list(_verify_inputs.SCALINGS), "default": "NONE"},
-}
-OUTPUT = TENSOR | {
-    "tolerance": {"type": "float", "default": 0.0},
-    "relative": {"type": "float", "default": 0.0},
-    "top": {"type": "int"},
-    "classes": {
-        "type": "list",
-        "elements": "dict",
-        "options": {"index": {"type": "int"}, "label": {"type": "str"}, "value": {"type": "float"}},
-    },
-}
-CASE = {
-    "model": {"type": "str", "required": True},
-    "version": {"type": "str"},
-    "json": {"type": "bool", "default": False},
-    "agree": {"type": "bool", "default": False},
-    "inputs": {
-        "type": "list",
-        "elements": "dict",
-        "required": True,
-        "options": INPUT,
-        "required_one_of": [("data", "file", "fill")],
-        "mutually_exclusive": [("data", "file", "fill")],
-    },
-    "outputs": {"type": "list", "elements": "dict", "default": [], "options": OUTPUT},
-}
 ARGUMENT_SPEC = {
     "namespace": {"type": "str", "default": "default"},
     "release": {"type": "str"},
@@ -434,14 +338,29 @@ ARGUMENT_SPEC = {
     "replicas": {"type": "int"},
     "url": {"type": "str"},
     "grpc_url": {"type": "str"},
+    "endpoints": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {"url": {"type": "str", "required": True}, "grpc_url": {"type": "str"}},
+    },
+    "ca_file": {"type": "path"},
+    "headers": {"type": "dict", "default": {}, "no_log": True},
+    "restricted_key": {
+        "type": "dict",
+        "no_log": False,
+        "options": {"name": {"type": "str", "required": True}, "value": {"type": "str", "required": True, "no_log": True}},
+    },
     "service": {"type": "str"},
     "source": {"type": "path"},
     "models": {"type": "list", "elements": "str"},
+    "versions": {"type": "dict"},
+    "settle": {"type": "int", "default": 0},
     "metrics": {"type": "bool", "default": False},
     "slowest": {"type": "int"},
     "report": {"type": "path"},
     "protocols": {"type": "list", "elements": "str", "choices": ["http", "grpc"], "default": ["http", "grpc"]},
-    "cases": {"type": "list", "elements": "dict", "default": [], "options": CASE},
+    "cases": _case_options.CASES,
     "timeout": {"type": "int", "default": 60},
     "parallel": {"type": "int", "default": 8},
 }
@@ -464,19 +383,34 @@ def read_cases(module: AnsibleModule) -> list:
 def read_wanted(module: AnsibleModule) -> _verify.Wanted:
     """Return what every target is held against."""
     params, cases = module.params, read_cases(module)
-    models, tensors = tuple(params["models"] or ()), {}
+    models, tensors, versions = tuple(params["models"] or ()), {}, {}
     if params["source"] and not _model_config.IMPORT_ERROR:
         try:
-            found, tensors = _expected_models.of_source(params["source"])
+            found, tensors, versions = _expected_models.of_source(params["source"])
         except _model_tree.TreeError as error:
             module.fail_json(msg=str(error))
         models = models or found
-    return _verify.Wanted(cases, models, tensors, params["slowest"])
+        versions = {model: found for model, found in versions.items() if model in models}
+    versions |= {
+        model: [str(version) for version in (given if isinstance(given, list) else [given])] for model, given in (params["versions"] or {}).items()
+    }
+    return _verify.Wanted(cases, models, tensors, params["slowest"], versions, params["settle"])
+
+
+def read_access(module: AnsibleModule) -> tuple[_triton_client.Access, _triton_client.Access]:
+    """Return what is sent to (addresses, replicas): headers are for what stands before Triton."""
+    params = module.params
+    key = (params["restricted_key"]["name"], params["restricted_key"]["value"]) if params["restricted_key"] else ()
+    if params["ca_file"] and not os.access(params["ca_file"], os.R_OK):
+        module.fail_json(msg=f"ca_file is {params['ca_file']}, which cannot be read. Give a file of certificates in PEM.")
+    headers = {name: str(value) for name, value in params["headers"].items()}
+    return _triton_client.Access(params["ca_file"] or "", headers, key), _triton_client.Access(key=key)
 
 
 def find_targets(module: AnsibleModule, deadline: float) -> tuple[list, list[str], str]:
     """Return (targets, problems with their number, HTTP URL of the Service or nothing)."""
     params, targets, problems, found = module.params, [], [], None
+    outside, inside = read_access(module)
     selector = params["selector"] or (f"release={params['release']}" if params["release"] else "")
     if selector:
         api = _cluster.from_module(module)[0]
@@ -486,12 +420,12 @@ def find_targets(module: AnsibleModule, deadline: float) -> tuple[list, list[str
                 found = _service.address(api, params["namespace"], params["service"], deadline)
         except _cluster.ClusterError as error:
             module.fail_json(msg=str(error))
-        targets = [_verify_target.pod_target(api, pod, params["protocols"], params["metrics"]) for pod in pods]
+        reach = _verify_target.Reach(api)
+        targets = [_verify_target.pod_target(api, pod, params["protocols"], params["metrics"], reach, access=inside) for pod in pods]
         problems = _verify_target.count_problems(pods, params["replicas"], selector, params["namespace"])
-    if params["url"]:
-        targets.append(_verify_target.url_target(params["url"], params["grpc_url"], params["protocols"]))
-    if found:
-        targets.append(_verify_target.url_target(*found, params["protocols"]))
+    addresses = [(params["url"], params["grpc_url"])] if params["url"] else []
+    addresses += [(entry["url"], entry["grpc_url"]) for entry in params["endpoints"]] + ([found] if found else [])
+    targets += [_verify_target.url_target(*address, params["protocols"], access=outside) for address in addresses]
     return targets, problems, found[0] if found else ""
 
 
@@ -508,7 +442,7 @@ def write_report(module: AnsibleModule, result: dict, started: datetime.datetime
 def main() -> None:
     module = AnsibleModule(
         argument_spec=ARGUMENT_SPEC | _cluster.ARGUMENT_SPEC,
-        required_one_of=[("release", "selector", "url")],
+        required_one_of=[("release", "selector", "url", "endpoints")],
         required_by={"grpc_url": "url"},
         supports_check_mode=True,
     )
@@ -516,17 +450,19 @@ def main() -> None:
         module.fail_json(msg=missing_required_lib(_triton_client.REQUIREMENT), exception=_triton_client.IMPORT_ERROR)
     deadline = time.monotonic() + module.params["timeout"]
     protocols = module.params["protocols"]
-    if module.params["url"] and "http" not in protocols and not module.params["grpc_url"]:
-        module.fail_json(msg="url is given, but protocols is only grpc and there is no grpc_url. Give grpc_url, or add http to protocols.")
+    bare = [entry["url"] for entry in (module.params, *module.params["endpoints"]) if entry["url"] and not entry["grpc_url"]]
+    if bare and "http" not in protocols:
+        module.fail_json(msg=f"{bare[0]} is given, but protocols is only grpc and there is no grpc_url for it. Give it, or add http to protocols.")
     wanted, started = read_wanted(module), datetime.datetime.now(datetime.timezone.utc)
     targets, general, address = find_targets(module, deadline)
-    reports = _verify_target.verify_all(targets, wanted, deadline, module.params["parallel"])
+    reports = _verify_server.verify_all(targets, wanted, deadline, module.params["parallel"])
     problems = general + [f"{report['target']}: {problem}" for report in reports for problem in report["problems"]]
     result = {
         "changed": False,
         "ok": not problems,
         "targets": reports,
         "address": address,
+        "latency": _verify.latency([entry for report in reports for entry in report["inferences"]]),
         "table": _verify.table(reports, protocols),
         "problems": problems,
     }

@@ -45,7 +45,7 @@ def server():
 
 
 def answered(port):
-    return _triton_metrics.answered(f"127.0.0.1:{port}", time.monotonic() + 5)
+    return _triton_metrics.Metrics(f"127.0.0.1:{port}", time.monotonic() + 5).answered()
 
 
 def test_they_are_read_over_http(server):

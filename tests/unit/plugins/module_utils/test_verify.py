@@ -61,8 +61,16 @@ def test_models_are_judged():
     models, problems = _verify.judge_models([entry(), entry("extra"), entry("m", "UNAVAILABLE", "unloaded", "0"), entry("new", "", "")], wanted)
     assert [model["note"] for model in models] == ["", "no case", "not loaded", "not loaded"] and problems == []
     _models, problems = _verify.judge_models([entry("bad", "UNAVAILABLE", "Internal: out of memory")], wanted)
-    assert problems == ["model bad version 1 is UNAVAILABLE: Internal: out of memory", "model m is not in the repository index; it has: bad"]
-    assert _verify.judge_models([entry("m", "", "")], wanted)[1] == ["model m is in the repository but not loaded"]
+    assert problems == ["model bad version 1 is UNAVAILABLE: Internal: out of memory"]
+    assert _verify.missing([entry("bad", "UNAVAILABLE")], wanted) == ["model m is not in the repository index; it has: bad"]
+    assert _verify.missing([entry("m", "", "")], wanted) == ["model m is in the repository but not loaded"]
+
+
+def test_every_expected_version_must_be_loaded():
+    wanted = _verify.Wanted([], versions={"m": ["2", "10"]})
+    assert _verify.missing([entry(version="10"), entry(version="2"), entry(version="1")], wanted) == []
+    unloaded = entry("m", "UNAVAILABLE", "unloaded", "2")
+    assert _verify.missing([entry(version="1"), unloaded], wanted) == ["model m has version 1 loaded, expected 2, 10 too"]
 
 
 def test_the_table_and_the_message():
@@ -83,12 +91,11 @@ def test_the_table_and_the_message():
     ]
     text = _verify.message([good, silent], ["1 of 2 replicas are ready"])
     assert text.splitlines()[0] == "2 of 2 targets did not pass the verification."
-    assert "pod-1: GRPC inference of m: O[0] is 2, expected 1" in text and "http://x: HTTP: no answer" in text
+    assert "pod-1 on node node-1: GRPC inference of m: O[0] is 2, expected 1" in text and "http://x: HTTP: no answer" in text
 
 
 def test_models_of_the_source_are_wanted_too():
-    _models, problems = _verify.judge_models([entry("a")], _verify.Wanted([], ("a", "b")))
-    assert problems == ["model b is not in the repository index; it has: a"]
+    assert _verify.missing([entry("a")], _verify.Wanted([], ("a", "b"))) == ["model b is not in the repository index; it has: a"]
 
 
 @pytest.mark.parametrize(
@@ -113,11 +120,11 @@ def test_names_that_were_not_given_are_the_models_only_ones():
 
 
 def test_replicas_that_disagree_are_named():
-    case = _verify.prepare([("", {"model": "m", "inputs": [], "outputs": [], "agree": True})])[0]
+    case = _verify.prepare([("", {"model": "m", "inputs": [{"fill": "ones"}], "agree": True})])[0]
 
     def report(name, value):
         entry = {"model": "m", "protocol": "http", "ok": True, "milliseconds": 1}
-        entry |= _verify.outcome(case, {"O": ("INT32", numpy.array([value]))}, 1, None)
+        entry |= _verify.outcome(case, [{"O": ("INT32", numpy.array([value]))}], 1, None)
         return _verify.new_report(name, "replica") | {"inferences": [entry]}
 
     reports = [report("a", 1), report("b", 2), report("c", 1)]
@@ -127,6 +134,6 @@ def test_replicas_that_disagree_are_named():
 
 def test_an_inference_may_not_take_longer_than_told():
     case = prepare("BOOL", [1], [True])
-    answer = {"O": ("INT32", numpy.array([1]))}
+    answer = [{"O": ("INT32", numpy.array([1]))}]
     assert _verify.outcome(case, answer, 21, 20)["message"] == "it took 21 ms, expected 20 at most"
     assert _verify.outcome(case, answer, 20, 20)["message"] == ""

@@ -26,6 +26,7 @@ def inference(protocol="http", message="", milliseconds=3, model="simple"):
         "milliseconds": milliseconds,
         "outputs": "O[0:1]=1",
         "message": message,
+        "skipped": "",
         "classes": [],
     }
 
@@ -102,7 +103,7 @@ def faults(value, schema, where="$"):
     if not isinstance(value, types[schema["type"]]) or (schema["type"] == "number" and isinstance(value, bool)):
         return [f"{where}: {value!r} is no {schema['type']}"]
     if schema["type"] == "object":
-        found = [f"{where}: {key}" for key in set(value) ^ set(schema["properties"])]
+        found = [f"{where}: {key}" for key in (set(schema.get("required", ())) - set(value)) | (set(value) - set(schema["properties"]))]
         return found or [fault for key, item in value.items() for fault in faults(item, schema["properties"][key], f"{where}.{key}")]
     if schema["type"] == "array":
         return [fault for number, item in enumerate(value) for fault in faults(item, schema["items"], f"{where}[{number}]")]

@@ -12,7 +12,7 @@ import threading
 
 import pytest
 
-from ansible_collections.mlserving.triton.plugins.module_utils import _cluster, _tunnel, _verify_target
+from ansible_collections.mlserving.triton.plugins.module_utils import _cluster, _tunnel, _verify_server
 from ansible_collections.mlserving.triton.plugins.modules import triton_verify
 from ansible_collections.mlserving.triton.tests.unit.plugins.fake_triton import FakeTriton
 
@@ -62,7 +62,7 @@ def cluster(monkeypatch, triton):
             self.wfile.write(body)
 
     class Tunnel(contextlib.nullcontext):
-        problem = ""
+        problem, forbidden = "", False
 
         def __init__(self, _api, namespace, name, port):
             server.seen.append((namespace, name, port))
@@ -78,7 +78,7 @@ def cluster(monkeypatch, triton):
 
 @pytest.fixture
 def run(cluster, run_module, monkeypatch):
-    monkeypatch.setattr(_verify_target, "PAUSE", 0.05)
+    monkeypatch.setattr(_verify_server, "PAUSE", 0.05)
 
     def call(check=False, **options):
         base = {"timeout": 5, "cases": [CASE]}
@@ -148,7 +148,7 @@ def test_replicas_are_counted(run, cluster):
     result = run(release="demo", replicas=2)
     assert [report["target"] for report in result["targets"]] == ["a", "new"]
     assert "1 of 2 replicas are ready (labels release=demo, namespace triton)" in result["msg"]
-    assert "new: the pod cannot be asked: pod new on node node-1: Pending, not ready" in result["msg"]
+    assert "new on node node-1: the pod cannot be asked: pod new on node node-1: Pending, not ready" in result["msg"]
 
 
 def test_a_pod_that_is_not_ready_is_a_failure_whatever_its_server_says(run, cluster):
@@ -167,7 +167,7 @@ def test_a_refused_request_and_a_wrong_case_are_told(run, cluster, triton):
     assert "listing the pods with the labels release=demo in namespace triton: pods is forbidden" in run(release="demo")["msg"]
     wrong = {**CASE, "inputs": [{**CASE["inputs"][0], "shape": [5]}]}
     assert "the case of model simple, input INPUT0: shape [5] holds 5 values, data has 4" in run(url=triton.http, cases=[wrong])["msg"]
-    assert "Give grpc_url" in run(url=triton.http, protocols=["grpc"])["msg"]
+    assert "there is no grpc_url for it" in run(url=triton.http, protocols=["grpc"])["msg"]
 
 
 def test_tensors_are_made_as_the_server_tells_them(run, triton):
