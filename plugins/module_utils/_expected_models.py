@@ -27,6 +27,22 @@ def of_source(source: str) -> tuple[tuple[str, ...], dict, dict]:
     return tuple(names), tensors, versions
 
 
+def metadata(folder: str) -> dict:
+    """Return a model's inputs and outputs as a server would tell them, from its configuration; empty lists if that does not tell.
+
+    :param folder: of the model
+    """
+    message = _message(os.path.join(folder, _model_tree.CONFIG))
+    if message is None:
+        return {"inputs": [], "outputs": []}
+    types, batch = _tensors(message), [-1] if message.max_batch_size else []
+    kinds = (("inputs", message.input), ("outputs", message.output))
+    return {
+        kind: [{"name": entry.name, "datatype": types[kind][entry.name], "shape": batch + list(entry.dims)} for entry in entries if entry.data_type]
+        for kind, entries in kinds
+    }
+
+
 def _message(path: str):
     try:
         with open(path, "rb") as stream:

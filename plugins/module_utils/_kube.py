@@ -42,6 +42,25 @@ def call(what: str, function, *args, **kwargs):
     return json.loads(content) if "json" in answer.headers.get("Content-Type", "") else content
 
 
+def get(api: "kubernetes.client.ApiClient", path: str, absent_is_empty: bool = False, accept: str = "application/json") -> dict | None:
+    """Return what the API server has at a path, such as /api/v1/nodes; None if it has no such thing and that is no fault.
+
+    :raises RequestError: it failed
+    """
+    request = api.param_serialize("GET", path, header_params={"Accept": accept}, auth_settings=["BearerToken"])
+    try:
+        response = api.call_api(*request, _request_timeout=_cluster.REQUEST_TIMEOUT)
+        content = response.read()
+    except HTTPError as error:
+        raise explain(f"listing {path}", error) from None
+    if response.status < 300:
+        return json.loads(content)
+    # 405: a kind that cannot be listed here; 404 and 503: an API whose server is gone.
+    if absent_is_empty and response.status in (404, 405, 503):
+        return None
+    raise RequestError(f"the cluster refused GET {path}: {response.status} {response.reason}.", response.status)
+
+
 def wait_for_event(what: str, function, *args, seconds: float, **kwargs) -> None:
     """Return at the first event of a watch, whatever it is, or after that many seconds.
 

@@ -5,19 +5,24 @@
 
 from __future__ import annotations
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 
-from ansible_collections.mlserving.triton.plugins.module_utils import _cluster, _kube
-
-try:
-    from urllib3.exceptions import HTTPError
-except ImportError:
-    HTTPError = None  # _cluster.from_module has ended the module with the pip line
+from ansible_collections.mlserving.triton.plugins.module_utils import _kube
 
 #: Kinds that the cluster itself writes all the time or derives from other objects.
 DERIVED = frozenset(
-    ("Event", "Lease", "Endpoints", "EndpointSlice", "PodMetrics", "NodeMetrics", "ControllerRevision", "IPAddress", "ServiceBGPStatus", "ServiceL2Status")
+    (
+        "Event",
+        "Lease",
+        "Endpoints",
+        "EndpointSlice",
+        "PodMetrics",
+        "NodeMetrics",
+        "ControllerRevision",
+        "IPAddress",
+        "ServiceBGPStatus",
+        "ServiceL2Status",
+    )
 )
 #: Objects that every namespace is given, as (kind, name).
 GIVEN = frozenset((("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "default")))
@@ -47,10 +52,13 @@ def is_given(entry: dict) -> bool:
 def _kinds(api: "kubernetes.client.ApiClient", namespaced_only: bool) -> list[tuple[str, str, dict]]:
     """Return (URL prefix, apiVersion, resource) of each kind that can be listed and deleted, in its preferred version."""
     versions = [("/api/v1", "v1")]
-    versions += [(f"/apis/{group['preferredVersion']['groupVersion']}", group["preferredVersion"]["groupVersion"]) for group in _get(api, "/apis")["groups"]]
+    versions += [
+        (f"/apis/{group['preferredVersion']['groupVersion']}", group["preferredVersion"]["groupVersion"])
+        for group in _kube.get(api, "/apis")["groups"]
+    ]
     kinds = []
     for prefix, version in versions:
-        for resource in (_get(api, prefix, absent_is_empty=True) or {}).get("resources") or []:
+        for resource in (_kube.get(api, prefix, absent_is_empty=True) or {}).get("resources") or []:
             listable = {"list", "delete"} <= set(resource["verbs"])
             if listable and resource["kind"] not in DERIVED and (resource["namespaced"] or not namespaced_only):
                 kinds.append((prefix, version, resource))
@@ -62,7 +70,7 @@ def _objects(api: "kubernetes.client.ApiClient", kind: tuple[str, str, dict], na
     path = f"{prefix}/namespaces/{namespace}/{resource['name']}" if namespace else f"{prefix}/{resource['name']}"
     # Only the metadata: the content of a Secret never leaves the API server.
     try:
-        content = _get(api, path, absent_is_empty=True, accept="application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io") or {}
+        content = _kube.get(api, path, absent_is_empty=True, accept="application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io") or {}
     except _kube.RequestError as error:
         if error.status != 403:
             raise
@@ -81,18 +89,3 @@ def _objects(api: "kubernetes.client.ApiClient", kind: tuple[str, str, dict], na
         if not is_given(entry):
             objects.append(entry)
     return objects
-
-
-def _get(api: "kubernetes.client.ApiClient", path: str, absent_is_empty: bool = False, accept: str = "application/json") -> dict | None:
-    request = api.param_serialize("GET", path, header_params={"Accept": accept}, auth_settings=["BearerToken"])
-    try:
-        response = api.call_api(*request, _request_timeout=_cluster.REQUEST_TIMEOUT)
-        content = response.read()
-    except HTTPError as error:
-        raise _kube.explain(f"listing {path}", error) from None
-    if response.status < 300:
-        return json.loads(content)
-    # 405: a kind that cannot be listed here; 404 and 503: an API whose server is gone.
-    if absent_is_empty and response.status in (404, 405, 503):
-        return None
-    raise _kube.RequestError(f"the cluster refused GET {path}: {response.status} {response.reason}.", response.status)

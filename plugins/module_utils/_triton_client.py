@@ -226,6 +226,17 @@ class HttpClient(_Client):
         return result.get_response()
 
 
+def request_body(inputs: dict, outputs: dict[str, int], binary: bool) -> tuple[bytes, int]:
+    """Return (body, length of its JSON header or 0) of an HTTP inference with tensors as :meth:`_Client.infer` takes them."""
+    tensors = []
+    for name, (datatype, array) in inputs.items():
+        tensors.append(tritonclient.http.InferInput(name, list(array.shape), datatype))
+        tensors[-1].set_data_from_numpy(_native(datatype, array), binary_data=binary)
+    wanted = [tritonclient.http.InferRequestedOutput(name, binary_data=binary, class_count=classes) for name, classes in outputs.items()] or None
+    body, header = tritonclient.http.InferenceServerClient.generate_request_body(tensors, outputs=wanted)
+    return bytes(body), header or 0
+
+
 def _send_at_once(client) -> None:
     """Have each part of a request sent at once: the second one waits 40 ms for an acknowledgement else.
 

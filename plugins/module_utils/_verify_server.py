@@ -210,14 +210,18 @@ class _Counters:
     """What a server counted before and after it was asked. The way to its metrics stays open until the stack is closed."""
 
     def __init__(self, stack: contextlib.ExitStack, target: Target, deadline: float):
-        self._way, self._before, self._problem = target.metrics(), {}, ""
+        self._before, self._problem = {}, ""
+        self._open(stack, target, deadline)
+
+    def _open(self, stack: contextlib.ExitStack, target: Target, deadline: float) -> None:
+        self._way = target.metrics()
         try:
             self._metrics = stack.enter_context(contextlib.closing(_triton_metrics.Metrics(stack.enter_context(self._way), deadline)))
             self._before = self._metrics.answered()
         except _triton_client.TritonError as error:
             if self._way.forbidden and not target.reach.refusal:
                 target.reach.refusal = self._way.problem
-                self.__init__(stack, target, deadline)
+                self._open(stack, target, deadline)
             else:
                 self._problem = self._words(error)
 

@@ -67,6 +67,17 @@ options:
       - URL of the model repository to check, by the rules of Triton's own parser. Only C(s3://) URLs are checked.
     type: str
     default: ""
+  serving:
+    description:
+      - The variables that shape the pods and Services, without their prefix C(triton_), as the filter P(mlserving.triton.serving#filter) takes them.
+        Without values of environment variables.
+    type: dict
+    default: {}
+  source:
+    description:
+      - Folder of models, whose golden cases the start-up probe sends.
+    type: str
+    default: ""
   chart_values:
     description:
       - Values given under the public chart's keys, by role variable. One that differs from O(inputs) was given twice and is an error.
@@ -193,6 +204,27 @@ namespace_phase:
   returned: always
   type: str
   sample: Active
+autoscaler:
+  description: Name of the HorizontalPodAutoscaler that decides on the number of replicas; empty if there is none.
+  returned: always
+  type: str
+  sample: ""
+send_replicas:
+  description: The number of replicas that the applied Deployment is to have; null leaves it to the autoscaler that owns it.
+  returned: always
+  type: int
+  sample: 4
+probe:
+  description: Name of the ConfigMap with what the start-up probe sends, and its content, model by model, in base64. Both are empty if it sends nothing.
+  returned: always
+  type: dict
+  sample: {name: example-triton-inference-server-probe-1f0c5b7a9e, requests: {simple: UE9TVCAvdjIvbW9kZWxzL3NpbXBsZS9pbmZlcg==}}
+optional_objects:
+  description: Those objects of the release that only certain variables make.
+  returned: always
+  type: list
+  elements: dict
+  sample: [{apiVersion: policy/v1, kind: PodDisruptionBudget, name: example-triton-inference-server}]
 replicas:
   description: The number of replicas as an integer.
   returned: always
@@ -214,10 +246,16 @@ from ansible_collections.mlserving.triton.plugins.module_utils import (
     _existing_secret,
     _inputs,
     _names,
+    _probe_requests,
     _rights,
     _s3_errors,
     _s3_url,
     _secret,
+    _serving,
+    _serving_checks,
+    _serving_cluster,
+    _triton_client,
+    _verify_cases,
 )
 
 SECRET = {"type": "str", "no_log": True}
@@ -260,6 +298,8 @@ ARGUMENT_SPEC = {
     },
     "model_repository": {"type": "str", "default": ""},
     "chart_values": {"type": "dict", "default": {}},
+    "serving": {"type": "dict", "default": {}},
+    "source": {"type": "str", "default": ""},
     "credentials": {"type": "dict", "options": CREDENTIALS, "default": {}},
 }
 
@@ -328,6 +368,49 @@ def check_rights(module: AnsibleModule, api: "kubernetes.client.ApiClient", targ
         )
 
 
+def look_at_serving(module: AnsibleModule, api: "kubernetes.client.ApiClient", names: dict, credentials: dict) -> tuple[dict, list[str]]:
+    """Return (what the manifests need to know of the cluster, what is wrong there)."""
+    inputs, options = module.params["inputs"], module.params["serving"]
+    namespace, labels = inputs["namespace"], {"app": names["app"], "release": inputs["release"]}
+    scaled_by = _serving_cluster.autoscaler(api, namespace, names["fullname"])
+    found = {
+        "autoscaler": scaled_by,
+        "send_replicas": _serving_cluster.replicas_to_send(api, namespace, names["fullname"], _secret.OWNER, int(inputs["replicas"]), scaled_by),
+        "probe": {"name": "", "requests": {}},
+        "optional_objects": _serving_cluster.optional_objects(api, namespace, _secret.OWNER, inputs["release"]),
+    }
+    problems = [_serving_cluster.same_release(api, namespace, names["fullname"], labels)]
+    if scaled_by and "triton_replicas" in module.params["chart_values"]:
+        problems.append(
+            f"replicaCount is {inputs['replicas']}, but the HorizontalPodAutoscaler {scaled_by} decides on the number of replicas. "
+            "Leave replicaCount out, or remove the autoscaler."
+        )
+    if not options:
+        return found, problems
+    if options["gpu_check"]:
+        problems.append(_serving_cluster.gpu_problem(api, options["gpu_resource"], int(inputs["gpus"])))
+    if options["grpc_tls_secret"]:
+        problems.append(_serving_cluster.tls_problem(api, namespace, options["grpc_tls_secret"]))
+    found["probe"] = probe_of(module, names["fullname"])
+    settled = {**options, "env": [], "probe_config": found["probe"]["name"], "restricted_key_secret": ""}
+    shaped = _serving.deployment(settled, _credential_source.pod(**credentials), labels)
+    spec = {**shaped["pod"], "containers": [{"name": names["app"], **shaped["container"]}, *shaped["sidecars"]]}
+    problems.append(_serving_cluster.security_problem(api, namespace, spec, _rights.namespace_labels(api, namespace)))
+    return found, problems
+
+
+def probe_of(module: AnsibleModule, fullname: str) -> dict:
+    """Return name and requests of the start-up probe's ConfigMap; both empty where there is nothing to send."""
+    source = module.params["source"]
+    if not (source and module.params["serving"]["startup_inference"]) or _triton_client.IMPORT_ERROR:
+        return {"name": "", "requests": {}}
+    try:
+        requests = _probe_requests.requests(source, _verify_cases.prepared(source, []))
+    except _verify_cases.CasesError as error:
+        refuse(module, [str(error)])
+    return {"name": _probe_requests.name(fullname, requests) if requests else "", "requests": requests}
+
+
 def refuse(module: AnsibleModule, problems: list[str]) -> None:
     if problems:
         module.fail_json(msg="Nothing was changed. " + " ".join(problems), problems=problems)
@@ -344,6 +427,10 @@ def main():
             problems.append(f"{_inputs.shown('model_repository_url')}: {error}")
     credentials, wrong = choose_credentials(module.params["credentials"] or {}, module.params["model_repository"])
     problems += wrong
+    if module.params["serving"].get("model_volume") and "model_repository_url" in module.params["chart_values"]:
+        problems.append("triton_model_volume is given and the chart's image.modelRepositoryPath too. Give one of the two.")
+    if module.params["serving"]:
+        problems += _serving_checks.problems(module.params["serving"])
     refuse(module, problems)
     names = _names.names(inputs["release"], inputs["name_override"] or "", inputs["fullname_override"] or "")
     api, target = _cluster.from_module(module, module.params["origin"])
@@ -353,6 +440,8 @@ def main():
         phase = _rights.namespace_phase(api, inputs["namespace"])
         owner = _rights.deployment_owner(api, inputs["namespace"], names["fullname"])
         problems += look_up(api, inputs["namespace"], names["fullname"], credentials, module.params["credentials"])
+        fitting, wrong = look_at_serving(module, api, names, credentials)
+        problems += filter(None, wrong)
     except _cluster.ClusterError as error:
         module.fail_json(msg=f"Nothing was changed. {error}")
     if owner not in (None, _secret.OWNER):
@@ -372,6 +461,7 @@ def main():
         namespace_phase=phase,
         replicas=int(inputs["replicas"]),
         gpus=int(inputs["gpus"]),
+        **fitting,
     )
 
 

@@ -314,18 +314,16 @@ import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.mlserving.triton.plugins.module_utils import (
     _case_options,
-    _cases,
     _cluster,
     _expected_models,
     _model_config,
     _model_tree,
     _service,
-    _tensors,
     _triton_client,
     _verify,
+    _verify_cases,
     _verify_report,
     _verify_server,
     _verify_target,
@@ -366,23 +364,13 @@ ARGUMENT_SPEC = {
 }
 
 
-def read_cases(module: AnsibleModule) -> list:
-    """Return the cases of the option and those beside the models, ready to be sent."""
-    try:
-        beside = _cases.read(module.params["source"]) if module.params["source"] else []
-        checked = ArgumentSpecValidator({"cases": ARGUMENT_SPEC["cases"]}).validate({"cases": [case for _folder, case in beside]})
-        if checked.error_messages:
-            raise _cases.SourceError(f"A {_cases.FILE} below {module.params['source']}: {'; '.join(checked.error_messages)}")
-        folders = [folder for folder, _case in beside]
-        given = [(os.getcwd(), case) for case in module.params["cases"]]
-        return _verify.prepare(given + list(zip(folders, checked.validated_parameters["cases"])))
-    except (_cases.SourceError, _tensors.CaseError) as error:
-        module.fail_json(msg=str(error))
-
-
 def read_wanted(module: AnsibleModule) -> _verify.Wanted:
     """Return what every target is held against."""
-    params, cases = module.params, read_cases(module)
+    params = module.params
+    try:
+        cases = _verify_cases.prepared(params["source"] or "", params["cases"])
+    except _verify_cases.CasesError as error:
+        module.fail_json(msg=str(error))
     models, tensors, versions = tuple(params["models"] or ()), {}, {}
     if params["source"] and not _model_config.IMPORT_ERROR:
         try:

@@ -1,0 +1,273 @@
+# Copyright (c) the mlserving.triton authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the role's variables come to in a Deployment: arguments, pod, times that depend on each other. PRIVATE to the collection.
+
+The options are a dict: the role's variables without their triton_ prefix, as roles/triton/vars/main.yml collects them. What is empty is not set.
+"""
+
+from __future__ import annotations
+
+import math
+
+#: Seconds until every node and load balancer knows that a pod is leaving.
+PROPAGATION = 5
+#: gRPC spreads the end of a connection by up to a tenth of its age.
+JITTER = 1.1
+#: Seconds between Triton's own end and the kubelet's.
+MARGIN = 5
+MODELS, TMP, SHM, TLS, PROBE = "/models", "/tmp", "/dev/shm", "/etc/triton-tls", "/etc/triton-probe"
+GPU_TAINT = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+KEY_VARIABLE = "TRITON_RESTRICTED_KEY"
+PORTS = {"http": 8000, "grpc": 8001, "metrics": 8002}
+#: Our option -> the flags that it sets, which triton_server_args must not repeat.
+FLAGS = {
+    "triton_model_repository": ("--model-repository", "--model-store"),
+    "triton_model_control_mode": ("--model-control-mode",),
+    "triton_poll_seconds": ("--repository-poll-secs",),
+    "triton_load_models": ("--load-model",),
+    "triton_strict_readiness": ("--strict-readiness",),
+    "triton_exit_on_error": ("--exit-on-error",),
+    "triton_load_threads": ("--model-load-thread-count",),
+    "triton_log_verbose": ("--log-verbose",),
+    "triton_rate_limit": ("--rate-limit",),
+    "triton_cache_bytes": ("--cache-config", "--response-cache-byte-size"),
+    "triton_metrics_config": ("--metrics-config",),
+    "triton_exit_timeout": ("--exit-timeout-secs",),
+    "triton_grpc_max_connection_age": ("--grpc-max-connection-age", "--grpc-max-connection-age-grace"),
+    "triton_grpc_tls_secret": ("--grpc-use-ssl", "--grpc-server-cert", "--grpc-server-key"),
+    "triton_restricted_apis": ("--http-restricted-api", "--grpc-restricted-protocol"),
+}
+#: The ports are the ones that probes and Services know.
+FIXED_FLAGS = ("--http-port", "--grpc-port", "--metrics-port", "--allow-http", "--allow-grpc", "--allow-metrics", "--http-address", "--grpc-address")
+
+
+def least_drain(options: dict) -> int:
+    """Return the seconds for which a leaving pod has to go on answering so that nobody loses a request."""
+    age = int(options["grpc_max_connection_age"])
+    return PROPAGATION + (math.ceil(JITTER * age) + int(options["grpc_max_connection_age_grace"]) if age else 0)
+
+
+def drain(options: dict) -> int:
+    """Return the seconds of the pre-stop sleep: as given, else the least."""
+    given = options["drain_seconds"]
+    return least_drain(options) if given in ("", None) else int(given)
+
+
+def grace(options: dict) -> int:
+    """Return the pod's grace period: the drain, Triton's own time and a margin."""
+    return drain(options) + int(options["exit_timeout"]) + MARGIN
+
+
+def repositories(options: dict) -> list[str]:
+    volume = options["model_volume"]
+    first = f"{MODELS}/{options['model_volume_path']}".rstrip("/") if volume else options["model_repository"]
+    return [first, *options["more_model_repositories"]]
+
+
+def arguments(options: dict) -> list[str]:
+    """Return the server's command, the program first."""
+    mode = options["model_control_mode"]
+    args = ["tritonserver", *(f"--model-store={url}" for url in repositories(options)), f"--model-control-mode={mode}"]
+    if mode == "poll":
+        args.append(f"--repository-poll-secs={options['poll_seconds']}")
+    if mode == "explicit":
+        args += [f"--load-model={name}" for name in options["load_models"]]
+    args.append(f"--exit-timeout-secs={options['exit_timeout']}")
+    args += [f"--{flag}=false" for flag in ("strict-readiness", "exit-on-error") if not options[flag.replace("-", "_")]]
+    if int(options["load_threads"]):
+        args.append(f"--model-load-thread-count={options['load_threads']}")
+    if int(options["log_verbose"]):
+        args.append(f"--log-verbose={options['log_verbose']}")
+    if options["rate_limit"]:
+        args.append(f"--rate-limit={options['rate_limit']}")
+    if int(options["cache_bytes"]):
+        args.append(f"--cache-config=local,size={options['cache_bytes']}")
+    args += [f"--metrics-config={name}={_word(value)}" for name, value in options["metrics_config"].items()]
+    if int(options["grpc_max_connection_age"]):
+        args.append(f"--grpc-max-connection-age={int(options['grpc_max_connection_age']) * 1000}")
+        args.append(f"--grpc-max-connection-age-grace={int(options['grpc_max_connection_age_grace']) * 1000}")
+    if options["grpc_tls_secret"]:
+        args += ["--grpc-use-ssl=1", f"--grpc-server-cert={TLS}/tls.crt", f"--grpc-server-key={TLS}/tls.key"]
+    if options["restricted_apis"]:
+        # The kubelet puts the variable's value, from the Secret, in its place.
+        apis, key = ",".join(options["restricted_apis"]), f"{options['restricted_key_name']}=$({KEY_VARIABLE})"
+        args += [f"--http-restricted-api={apis}:{key}", f"--grpc-restricted-protocol={apis}:{key}"]
+    return args + [str(arg) for arg in options["server_args"]]
+
+
+def _word(value) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def resources(options: dict) -> dict:
+    """Return the container's resources; memory that /dev/shm may take is added to the limit of memory, as it is counted there."""
+    found = {kind: dict(options["resources"].get(kind) or {}) for kind in ("requests", "limits")}
+    if int(options["gpus"]):
+        found["limits"][options["gpu_resource"]] = int(options["gpus"])
+    if options["ephemeral_storage"]:
+        found["requests"].setdefault("ephemeral-storage", options["ephemeral_storage"])
+    if options["shm_size"] and found["limits"].get("memory"):
+        total = quantity(found["limits"]["memory"]) + quantity(options["shm_size"])
+        found["limits"]["memory"] = str(total)
+    return filled(found)
+
+
+def quantity(text: object) -> int:
+    """Return a Kubernetes quantity of bytes, such as 2Gi, as a number.
+
+    :raises ValueError: it is none
+    """
+    units = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+    digits = str(text).rstrip("kKMGTi")
+    unit = str(text)[len(digits) :]
+    if unit not in units:
+        raise ValueError(f"{text!r} is no quantity of bytes, such as 2Gi")
+    return int(float(digits) * units[unit])
+
+
+def volumes(options: dict) -> tuple[list[dict], list[dict]]:
+    """Return (the pod's volumes, the server's mounts)."""
+    found, mounts = [], []
+
+    def add(name: str, path: str, source: dict, **more) -> None:
+        found.append({"name": name, **source})
+        mounts.append({"name": name, "mountPath": path, **more})
+
+    if options["read_only_root"]:
+        # Triton copies the models of a store there.
+        add("tmp", TMP, {"emptyDir": {"sizeLimit": options["ephemeral_storage"]} if options["ephemeral_storage"] else {}})
+    if options["shm_size"]:
+        add("shm", SHM, {"emptyDir": {"medium": "Memory", "sizeLimit": options["shm_size"]}})
+    if options["model_volume"]:
+        add("models", MODELS, options["model_volume"], readOnly=True)
+    if options["grpc_tls_secret"]:
+        add("tls", TLS, {"secret": {"secretName": options["grpc_tls_secret"]}}, readOnly=True)
+    if options["probe_config"]:
+        add("probe", PROBE, {"configMap": {"name": options["probe_config"], "defaultMode": 0o444}}, readOnly=True)
+    return found + options["volumes"], mounts + options["volume_mounts"]
+
+
+#: Sends each request that is mounted. It needs bash, which the image's entry point needs too, and nothing else. A request that the server does not
+#: take (4xx) is of a model that has changed since; the verification tells of that, and a pod that restarts at night starts.
+PROBE_SCRIPT = (
+    f'for request in {PROBE}/*; do exec 3<>/dev/tcp/127.0.0.1/8000 || exit 1; cat "$request" >&3; status=; read -r _ status _ <&3; exec 3>&-; '
+    'case "$status" in 200|4??) ;; *) echo "the inference of ${request##*/} was answered with status $status"; exit 1;; esac; done'
+)
+
+
+def probes(options: dict) -> dict:
+    """Return the server's probes. Triton opens its ports only when every model is loaded, which the first one waits for."""
+    ready = {"httpGet": {"path": "/v2/health/ready", "port": "http"}}
+    first = {"exec": {"command": ["bash", "-c", PROBE_SCRIPT]}, "timeoutSeconds": 10} if options["probe_config"] else ready
+    return {
+        "startupProbe": {**first, "periodSeconds": 1, "failureThreshold": int(options["startup_timeout"])},
+        "livenessProbe": {"httpGet": {"path": "/v2/health/live", "port": "http"}},
+        "readinessProbe": {**ready, "periodSeconds": 5},
+    }
+
+
+def security(options: dict) -> dict:
+    """Return the security context of a container that a namespace with the level "restricted" accepts."""
+    return filled(
+        {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True if options["read_only_root"] else None,
+        }
+    )
+
+
+def container(options: dict, credentials: dict) -> dict:
+    """Return the server's container without its name and image; credentials as the filter credential_pod returns them."""
+    _volumes, mounts = volumes(options)
+    env = list(options["env"])
+    if options["restricted_apis"]:
+        env.append({"name": KEY_VARIABLE, "valueFrom": {"secretKeyRef": {"name": options["restricted_key_secret"], "key": "key"}}})
+    ports = [{"name": name, "containerPort": number, "protocol": "TCP"} for name, number in PORTS.items()]
+    return filled(
+        {
+            "args": arguments(options),
+            "env": env + credentials["container"].get("env", []),
+            "envFrom": options["env_from"] + credentials["container"].get("envFrom", []),
+            "volumeMounts": mounts + credentials["container"].get("volumeMounts", []),
+            "resources": resources(options),
+            # Until every node and load balancer knows that the pod is leaving, requests still come, and are answered.
+            "lifecycle": {"preStop": {"sleep": {"seconds": drain(options)}}} if drain(options) else {},
+            "ports": ports,
+            "securityContext": security(options),
+            **probes(options),
+        }
+    )
+
+
+def pod(options: dict, credentials: dict, labels: dict) -> dict:
+    """Return the fields of the pod's spec besides its server.
+
+    :param labels: that the release's pods are found by
+    """
+    tolerations = list(options["tolerations"]) or ([GPU_TAINT] if int(options["gpus"]) else [])
+    spread = {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": {"matchLabels": labels}}
+    found, _mounts = volumes(options)
+    return {
+        **credentials["spec"],
+        "terminationGracePeriodSeconds": grace(options),
+        "automountServiceAccountToken": bool(options["service_account_token"]),
+        "securityContext": {"runAsUser": 1000, "runAsNonRoot": True, "fsGroup": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
+        **filled(
+            {
+                "volumes": found + credentials["spec"].get("volumes", []),
+                "imagePullSecrets": [{"name": name} for name in options["image_pull_secrets"]],
+                "initContainers": options["init_containers"],
+                "nodeSelector": options["node_selector"],
+                "tolerations": tolerations,
+                "affinity": options["affinity"],
+                "topologySpreadConstraints": options["topology_spread_constraints"] or [spread],
+                "priorityClassName": options["priority_class"],
+                "runtimeClassName": options["runtime_class"],
+            }
+        ),
+    }
+
+
+def strategy(options: dict) -> dict:
+    """Return how pods are replaced: a new one first, or an old one first where there is no room for one more."""
+    surge = options["rollout"] == "surge"
+    return {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1 if surge else 0, "maxUnavailable": 0 if surge else 1}}
+
+
+def deployment(options: dict, credentials: dict, labels: dict) -> dict:
+    """Return what the template of the Deployment prints: ``pod``, ``container``, ``strategy``, ``min_ready``, ``annotations`` and ``labels``."""
+    return {
+        "pod": pod(options, credentials, labels),
+        "container": container(options, credentials),
+        "sidecars": options["sidecars"],
+        "strategy": strategy(options),
+        "annotations": {**credentials["annotations"], **options["pod_annotations"]},
+        "labels": {**options["pod_labels"], **labels},
+    }
+
+
+def service(options: dict) -> dict:
+    """Return the fields of the Service's spec without its selector."""
+    nodes = options["service_node_ports"]
+    ports = [
+        {"name": f"{name}-inference-server", "port": number, "targetPort": name, "protocol": "TCP"}
+        | ({"nodePort": int(nodes[name])} if name in nodes else {})
+        for name, number in PORTS.items()
+        if name in options["service_ports"]
+    ]
+    return filled(
+        {
+            "type": options["service_type"],
+            "ports": ports,
+            "loadBalancerSourceRanges": options["service_source_ranges"],
+            "externalTrafficPolicy": options["service_external_traffic_policy"],
+            "sessionAffinity": options["service_session_affinity"],
+        }
+    )
+
+
+def filled(fields: dict) -> dict:
+    """Return the fields that are set; False and 0 are, empty texts, lists and mappings are not."""
+    return {name: value for name, value in fields.items() if value not in (None, "", [], {}, ())}
