@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import math
 
+from ansible_collections.mlserving.triton.plugins.module_utils import _front
+
 #: Seconds until every node and load balancer knows that a pod is leaving.
 PROPAGATION = 5
 #: gRPC spreads the end of a connection by up to a tenth of its age.
@@ -44,6 +46,8 @@ FIXED_FLAGS = ("--http-port", "--grpc-port", "--metrics-port", "--allow-http", "
 
 def least_drain(options: dict) -> int:
     """Return the seconds for which a leaving pod has to go on answering so that nobody loses a request."""
+    if options["front"]:
+        return _front.DRAIN
     age = int(options["grpc_max_connection_age"])
     return PROPAGATION + (math.ceil(JITTER * age) + int(options["grpc_max_connection_age_grace"]) if age else 0)
 
@@ -54,9 +58,14 @@ def drain(options: dict) -> int:
     return least_drain(options) if given in ("", None) else int(given)
 
 
+def server_drain(options: dict) -> int:
+    """Return the seconds of the server's own pre-stop sleep: what stands before it ends before it does."""
+    return drain(options) + (_front.SHUTDOWN + 2 if options["front"] else 0)
+
+
 def grace(options: dict) -> int:
     """Return the pod's grace period: the drain, Triton's own time and a margin."""
-    return drain(options) + int(options["exit_timeout"]) + MARGIN
+    return server_drain(options) + int(options["exit_timeout"]) + MARGIN
 
 
 def repositories(options: dict) -> list[str]:
@@ -193,7 +202,7 @@ def container(options: dict, credentials: dict) -> dict:
             "volumeMounts": mounts + credentials["container"].get("volumeMounts", []),
             "resources": resources(options),
             # Until every node and load balancer knows that the pod is leaving, requests still come, and are answered.
-            "lifecycle": {"preStop": {"sleep": {"seconds": drain(options)}}} if drain(options) else {},
+            "lifecycle": {"preStop": {"sleep": {"seconds": server_drain(options)}}} if server_drain(options) else {},
             "ports": ports,
             "securityContext": security(options),
             **probes(options),
@@ -216,7 +225,7 @@ def pod(options: dict, credentials: dict, labels: dict) -> dict:
         "securityContext": {"runAsUser": 1000, "runAsNonRoot": True, "fsGroup": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
         **filled(
             {
-                "volumes": found + credentials["spec"].get("volumes", []),
+                "volumes": found + credentials["spec"].get("volumes", []) + (_front.volumes(options) if options["front"] else []),
                 "imagePullSecrets": [{"name": name} for name in options["image_pull_secrets"]],
                 "initContainers": options["init_containers"],
                 "nodeSelector": options["node_selector"],
@@ -241,7 +250,7 @@ def deployment(options: dict, credentials: dict, labels: dict) -> dict:
     return {
         "pod": pod(options, credentials, labels),
         "container": container(options, credentials),
-        "sidecars": options["sidecars"],
+        "sidecars": ([_front.container({**options, "front_drain": drain(options)})] if options["front"] else []) + options["sidecars"],
         "strategy": strategy(options),
         "annotations": {**credentials["annotations"], **options["pod_annotations"]},
         "labels": {**options["pod_labels"], **labels},
@@ -252,7 +261,12 @@ def service(options: dict) -> dict:
     """Return the fields of the Service's spec without its selector."""
     nodes = options["service_node_ports"]
     ports = [
-        {"name": f"{name}-inference-server", "port": number, "targetPort": name, "protocol": "TCP"}
+        {
+            "name": f"{name}-inference-server",
+            "port": number,
+            "targetPort": f"front-{name}" if options["front"] and name in _front.PORTS else name,
+            "protocol": "TCP",
+        }
         | ({"nodePort": int(nodes[name])} if name in nodes else {})
         for name, number in PORTS.items()
         if name in options["service_ports"]

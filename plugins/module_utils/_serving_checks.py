@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from ansible_collections.mlserving.triton.plugins.module_utils import _serving
+from ansible_collections.mlserving.triton.plugins.module_utils import _front, _serving
 
 MODES = ("none", "poll", "explicit")
 ROLLOUTS = ("surge", "in_place")
@@ -56,7 +56,7 @@ def problems(options: dict) -> list[str]:
     found = [*_numbers(options), *_choices(options), *_shapes(options)]
     if found:
         return found
-    return [*_server(options), *_drain(options), *_models(options), *_services(options), *_amounts(options)]
+    return [*_server(options), *_drain(options), *_models(options), *_services(options), *_amounts(options), *_front.problems(options)]
 
 
 def _numbers(options: dict) -> list[str]:
@@ -134,7 +134,7 @@ def _server(options: dict) -> list[str]:
 
 def _drain(options: dict) -> list[str]:
     least, drain = _serving.least_drain(options), _serving.drain(options)
-    if int(options["grpc_max_connection_age"]) and drain < least:
+    if int(options["grpc_max_connection_age"]) and not options["front"] and drain < least:
         return [
             f"triton_drain_seconds is {drain}, but with triton_grpc_max_connection_age at {options['grpc_max_connection_age']} a channel that is kept open "
             f"is told to go elsewhere after up to {least - _serving.PROPAGATION} s: {least} is the least with which no request is lost. "

@@ -115,8 +115,8 @@ def same_release(api, namespace: str, deployment: str, labels: dict) -> str:
     )
 
 
-def tls_problem(api, namespace: str, name: str) -> str:
-    """Return what is wrong with the Secret of gRPC's certificate; nothing if it can be used or may not be read."""
+def tls_problem(api, namespace: str, name: str, variable: str) -> str:
+    """Return what is wrong with the Secret of a certificate; nothing if it can be used or may not be read."""
     try:
         found = _kube.get(api, f"/api/v1/namespaces/{namespace}/secrets/{name}", absent_is_empty=True)
     except _kube.RequestError as error:
@@ -124,19 +124,19 @@ def tls_problem(api, namespace: str, name: str) -> str:
             return ""
         raise
     if not found:
-        return f"triton_grpc_tls_secret is {name}, but there is no such Secret in namespace {namespace}. Make it: kubectl create secret tls."
+        return f"{variable} is {name}, but there is no such Secret in namespace {namespace}. Make it: kubectl create secret tls."
     data = found.get("data") or {}
     missing = [key for key in ("tls.crt", "tls.key") if not data.get(key)]
     if missing:
-        return f"triton_grpc_tls_secret is {name}, but that Secret has no {' and no '.join(missing)}. It must be of the type kubernetes.io/tls."
+        return f"{variable} is {name}, but that Secret has no {' and no '.join(missing)}. It must be of the type kubernetes.io/tls."
     if x509 is None:
         return ""
     try:
         end = x509.load_pem_x509_certificate(base64.b64decode(data["tls.crt"])).not_valid_after_utc
     except ValueError:
-        return f"triton_grpc_tls_secret is {name}, but what that Secret has as tls.crt is no certificate in PEM. Make it anew."
+        return f"{variable} is {name}, but what that Secret has as tls.crt is no certificate in PEM. Make it anew."
     if end <= datetime.datetime.now(datetime.timezone.utc):
-        return f"triton_grpc_tls_secret is {name}, whose certificate expired on {end:%Y-%m-%d %H:%M} UTC. Renew it first."
+        return f"{variable} is {name}, whose certificate expired on {end:%Y-%m-%d %H:%M} UTC. Renew it first."
     return ""
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import queue
 import re
 import socket
@@ -57,12 +58,14 @@ class Access:
     """What a server wants to see before it answers.
 
     ``ca``: file of certificates (PEM) to trust in place of the system's; ``headers``: name -> value; ``key``: (name, value) of the key of a restricted
-    API, or nothing.
+    API, or nothing; ``name``: what the certificate has to be made out to, whatever the address; ``grpc_tls``: TLS over gRPC, whatever the address says.
     """
 
     ca: str = ""
     headers: dict = dataclasses.field(default_factory=dict)
     key: tuple = ()
+    name: str = ""
+    grpc_tls: bool = False
 
     def headers_for(self, protocol: str) -> dict:
         """Return the headers of each request; gRPC takes lower-case names only."""
@@ -161,6 +164,19 @@ class _Client:
         with _translated():
             return self._answer(self._infer(model, version, tensors, wanted, place.options if place else {}))
 
+    def versions(self, model: str) -> list[dict]:
+        """Return what the index would say of one model that is loaded; nothing of one that is not.
+
+        :raises TritonError: the server did not answer
+        """
+        try:
+            versions = self.model_metadata(model).get("versions") or []
+        except TritonError as error:
+            if error.connection:
+                raise
+            return []
+        return [{"name": model, "version": str(version), "state": "READY", "reason": ""} for version in versions]
+
     def _tensors(self, inputs: dict, outputs: dict[str, int], binary: bool) -> tuple[list, list | None]:
         tensors = [self._input(name, datatype, _native(datatype, array), binary) for name, (datatype, array) in inputs.items()]
         return tensors, [self._output(name, classes, binary) for name, classes in outputs.items()] or None
@@ -184,7 +200,8 @@ class HttpClient(_Client):
                 connection_timeout=min(CONNECT_TIMEOUT, left),
                 network_timeout=left,
                 ssl=secure,
-                ssl_context_factory=(lambda: ssl.create_default_context(cafile=access.ca or None)) if secure else None,
+                ssl_context_factory=functools.partial(_tls, access) if secure else None,
+                ssl_options={"server_hostname": access.name} if secure and access.name else None,
             )
         _send_at_once(self._client)
 
@@ -226,6 +243,14 @@ class HttpClient(_Client):
         return result.get_response()
 
 
+def _tls(access: Access, cafile: str | None = None) -> ssl.SSLContext:
+    """Return what to trust: the certificates that were given, else the system's and the library's own, ``cafile``."""
+    context = ssl.create_default_context(cafile=access.ca or None)
+    if cafile and not access.ca:
+        context.load_verify_locations(cafile=cafile)
+    return context
+
+
 def request_body(inputs: dict, outputs: dict[str, int], binary: bool) -> tuple[bytes, int]:
     """Return (body, length of its JSON header or 0) of an HTTP inference with tensors as :meth:`_Client.infer` takes them."""
     tensors = []
@@ -261,10 +286,11 @@ class GrpcClient(_Client):
     def __init__(self, address: str, deadline: float, access: Access = NOTHING):
         super().__init__(address, deadline, access)
         scheme, found, rest = address.rpartition("://")
-        secure = bool(found) and scheme in ("grpcs", "https")
+        secure = access.grpc_tls or (bool(found) and scheme in ("grpcs", "https"))
         options = {"ssl": True, "root_certificates": access.ca or None} if secure else {}
+        named = [("grpc.ssl_target_name_override", access.name)] if secure and access.name else []
         with _translated():
-            self._client = tritonclient.grpc.InferenceServerClient(rest, channel_args=GRPC_OPTIONS, **options)
+            self._client = tritonclient.grpc.InferenceServerClient(rest, channel_args=GRPC_OPTIONS + named, **options)
 
     @property
     def _options(self) -> dict:
@@ -328,7 +354,9 @@ class GrpcClient(_Client):
         """Return a model's inputs and outputs, each name, datatype and shape."""
         with _translated():
             answer = self._client.get_model_metadata(model, version, as_json=True, **self._options)
-        return {kind: [_tensor_entry(entry) for entry in answer.get(kind, [])] for kind in ("inputs", "outputs")}
+        return {kind: [_tensor_entry(entry) for entry in answer.get(kind, [])] for kind in ("inputs", "outputs")} | {
+            "versions": answer.get("versions", [])
+        }
 
     def _input(self, name, datatype, array, _binary):
         tensor = tritonclient.grpc.InferInput(name, list(array.shape), datatype)

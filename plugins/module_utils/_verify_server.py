@@ -134,7 +134,7 @@ class _Attempt:
         elif not report["ready"]:
             self._problem("the server says that it is not ready", True)
         report["version"] = client.metadata().get("version", "")
-        index = client.index()
+        index = self._index(client)
         report["models"], problems = _verify.judge_models(index, wanted)
         moving = any(entry["state"] in ("LOADING", "UNLOADING") for entry in index)
         for problem in problems:
@@ -146,6 +146,18 @@ class _Attempt:
             if model in loaded:
                 for problem in _verify.judge_metadata(model, tensors, self._metadata_of(client, model, "")):
                     self._problem(problem, self._settling)
+
+    def _index(self, client) -> list[dict]:
+        """Return the repository index; where an address does not offer it to everybody, that of the expected models, asked one by one."""
+        try:
+            return client.index()
+        except _triton_client.TritonError as error:
+            if error.connection or self._target.kind != "url":
+                raise
+            self.report["notes"].append(f"the repository index is not public there ({error}): the expected models were asked one by one")
+        wanted = self._wanted
+        names = {case.model for case in wanted.cases} | set(wanted.models) | set(wanted.versions)
+        return [entry for name in sorted(names) for entry in client.versions(name)]
 
     def _metadata_of(self, client, model: str, version: str) -> dict:
         if (model, version) not in self._metadata:

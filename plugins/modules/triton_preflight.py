@@ -389,10 +389,11 @@ def look_at_serving(module: AnsibleModule, api: "kubernetes.client.ApiClient", n
         return found, problems
     if options["gpu_check"]:
         problems.append(_serving_cluster.gpu_problem(api, options["gpu_resource"], int(inputs["gpus"])))
-    if options["grpc_tls_secret"]:
-        problems.append(_serving_cluster.tls_problem(api, namespace, options["grpc_tls_secret"]))
+    for option in ("grpc_tls_secret", "front_tls_secret"):
+        if options[option]:
+            problems.append(_serving_cluster.tls_problem(api, namespace, options[option], f"triton_{option}"))
     found["probe"] = probe_of(module, names["fullname"])
-    settled = {**options, "env": [], "probe_config": found["probe"]["name"], "restricted_key_secret": ""}
+    settled = {**options, "env": [], "probe_config": found["probe"]["name"], "restricted_key_secret": "", "front_config": "", "front_auth": ""}
     shaped = _serving.deployment(settled, _credential_source.pod(**credentials), labels)
     spec = {**shaped["pod"], "containers": [{"name": names["app"], **shaped["container"]}, *shaped["sidecars"]]}
     problems.append(_serving_cluster.security_problem(api, namespace, spec, _rights.namespace_labels(api, namespace)))

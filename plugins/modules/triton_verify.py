@@ -91,6 +91,20 @@ options:
       - Headers to send with every request to an address, such as an API key.
     type: dict
     default: {}
+  tls:
+    description:
+      - The server's certificate lies in a Secret of O(namespace), which tells what to trust and which name stands in it.
+    type: dict
+    suboptions:
+      secret:
+        description: Name of the Secret, of the type kubernetes.io/tls. If it has a C(ca.crt), that is trusted.
+        type: str
+        required: true
+      by:
+        description: V(triton) uses it for gRPC, at the replicas and the Service; V(front) is a proxy before Triton that uses it for all of the Service.
+        type: str
+        choices: [triton, front]
+        required: true
   restricted_key:
     description:
       - Key of the server's restricted APIs (Triton's C(--http-restricted-api) and C(--grpc-restricted-protocol)), sent to every target.
@@ -309,6 +323,7 @@ problems:
   sample: []
 """
 
+import dataclasses
 import datetime
 import os
 import time
@@ -316,6 +331,7 @@ import time
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.mlserving.triton.plugins.module_utils import (
     _case_options,
+    _certificates,
     _cluster,
     _expected_models,
     _model_config,
@@ -344,6 +360,13 @@ ARGUMENT_SPEC = {
     },
     "ca_file": {"type": "path"},
     "headers": {"type": "dict", "default": {}, "no_log": True},
+    "tls": {
+        "type": "dict",
+        "options": {
+            "secret": {"type": "str", "required": True, "no_log": False},
+            "by": {"type": "str", "choices": ["triton", "front"], "required": True},
+        },
+    },
     "restricted_key": {
         "type": "dict",
         "no_log": False,
@@ -395,6 +418,26 @@ def read_access(module: AnsibleModule) -> tuple[_triton_client.Access, _triton_c
     return _triton_client.Access(params["ca_file"] or "", headers, key), _triton_client.Access(key=key)
 
 
+def trust(module: AnsibleModule, api, outside: _triton_client.Access, inside: _triton_client.Access) -> tuple:
+    """Return both with what it takes to trust the certificate of the option tls."""
+    if _certificates.x509 is None:
+        module.fail_json(msg=missing_required_lib(_certificates.REQUIREMENT))
+    pem, name = _certificates.trusted(api, module.params["namespace"], module.params["tls"]["secret"])
+    path = outside.ca
+    if pem and not path:
+        path = os.path.join(module.tmpdir, "ca.pem")
+        with open(path, "w", encoding="ascii") as file:
+            file.write(pem)
+    at_replicas = {"grpc_tls": True, "ca": path, "name": name} if module.params["tls"]["by"] == "triton" else {}
+    return dataclasses.replace(outside, ca=path, name=name), dataclasses.replace(inside, **at_replicas)
+
+
+def secured(address: tuple[str, str], by: str) -> tuple[str, str]:
+    """Return an address of a Service with the schemes that it speaks."""
+    http, grpc = address
+    return http.replace("http://", "https://") if by == "front" else http, f"grpcs://{grpc}"
+
+
 def find_targets(module: AnsibleModule, deadline: float) -> tuple[list, list[str], str]:
     """Return (targets, problems with their number, HTTP URL of the Service or nothing)."""
     params, targets, problems, found = module.params, [], [], None
@@ -406,6 +449,9 @@ def find_targets(module: AnsibleModule, deadline: float) -> tuple[list, list[str
             pods = _verify_target.replicas(api, params["namespace"], selector)
             if params["service"]:
                 found = _service.address(api, params["namespace"], params["service"], deadline)
+            if params["tls"]:
+                outside, inside = trust(module, api, outside, inside)
+                found = found and secured(found, params["tls"]["by"])
         except _cluster.ClusterError as error:
             module.fail_json(msg=str(error))
         reach = _verify_target.Reach(api)
