@@ -42,8 +42,21 @@ NEEDED = (
 )
 
 
-def missing(api: "client.ApiClient", namespace: str) -> list[str]:
-    """Return the rights of NEEDED that are refused, such as "create secrets".
+#: Option of the role -> (API group, resource) of the objects that it makes.
+OPTIONAL = {
+    "startup_inference": ("", "configmaps"),
+    "front": ("", "configmaps"),
+    "disruption_budget": ("policy", "poddisruptionbudgets"),
+    "network_policy": ("networking.k8s.io", "networkpolicies"),
+    "ingress": ("networking.k8s.io", "ingresses"),
+    "gateway": ("gateway.networking.k8s.io", "httproutes"),
+}
+#: What stands in for a right: replicas are asked over HTTP through the API server's proxy where ports may not be forwarded.
+INSTEAD = {("create", "", "pods/portforward"): ("get", "", "pods/proxy")}
+
+
+def missing(api: "client.ApiClient", namespace: str, options: dict | None = None) -> list[str]:
+    """Return the rights that are refused, such as "create secrets": those of NEEDED, and those that the role's options take.
 
     :raises _cluster.ClusterError: the cluster does not say
     """
@@ -56,9 +69,16 @@ def missing(api: "client.ApiClient", namespace: str) -> list[str]:
         question = client.V1SelfSubjectAccessReview(spec=client.V1SelfSubjectAccessReviewSpec(resource_attributes=attributes))
         return _kube.call("asking what the credentials may do", review, question)["status"]["allowed"]
 
+    kinds = {OPTIONAL[option] for option, value in (options or {}).items() if value and option in OPTIONAL}
+    needed = [*NEEDED, *((verb, *kind) for kind in sorted(kinds) for verb in ("create", "patch", "delete"))]
     with ThreadPoolExecutor(max_workers=len(NEEDED)) as pool:
-        answers = list(pool.map(allowed, NEEDED))
-    return [f"{verb} {resource}" for (verb, group, resource), answer in zip(NEEDED, answers) if not answer]
+        answers = list(pool.map(allowed, needed))
+    refused = [right for right, answer in zip(needed, answers) if not answer]
+    return [f"{verb} {resource}" for verb, group, resource in refused if not _replaced((verb, group, resource), allowed)]
+
+
+def _replaced(right: tuple[str, str, str], allowed) -> bool:
+    return right in INSTEAD and allowed(INSTEAD[right])
 
 
 def namespace_labels(api: "client.ApiClient", namespace: str) -> dict:

@@ -74,6 +74,14 @@ def _adds_nodes(api) -> bool:
     return False
 
 
+def gateway_problem(api) -> str:
+    """Return why there can be no routes; nothing if the cluster has the Gateway API."""
+    groups = {group["name"] for group in (_kube.get(api, "/apis") or {}).get("groups", [])}
+    if "gateway.networking.k8s.io" in groups:
+        return ""
+    return "triton_gateway is given, but the cluster has no Gateway API (gateway.networking.k8s.io). Install its CRDs and a controller, or use triton_ingress."
+
+
 def autoscaler(api, namespace: str, deployment: str) -> str:
     """Return the name of the HorizontalPodAutoscaler of a Deployment; nothing if it has none."""
     for found in items(api, f"/apis/autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers"):

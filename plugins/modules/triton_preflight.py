@@ -360,7 +360,7 @@ def look_up(api: "kubernetes.client.ApiClient", namespace: str, fullname: str, c
 def check_rights(module: AnsibleModule, api: "kubernetes.client.ApiClient", target: _cluster.Target) -> None:
     """End the module if the account lacks rights, since nothing further can be asked then."""
     namespace = module.params["inputs"]["namespace"]
-    missing = _rights.missing(api, namespace)
+    missing = _rights.missing(api, namespace, module.params["serving"])
     if missing:
         module.fail_json(
             msg=f"Nothing was changed. On {target.server}, named by {target.source}, the credentials lack these rights in namespace {namespace}: "
@@ -387,6 +387,8 @@ def look_at_serving(module: AnsibleModule, api: "kubernetes.client.ApiClient", n
         )
     if not options:
         return found, problems
+    if options["gateway"]:
+        problems.append(_serving_cluster.gateway_problem(api))
     if options["gpu_check"]:
         problems.append(_serving_cluster.gpu_problem(api, options["gpu_resource"], int(inputs["gpus"])))
     for option in ("grpc_tls_secret", "front_tls_secret"):
