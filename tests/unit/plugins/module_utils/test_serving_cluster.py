@@ -1,0 +1,105 @@
+# Copyright (c) the mlserving.triton authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import base64
+import datetime
+
+import pytest
+
+from ansible_collections.mlserving.triton.plugins.module_utils import _cluster, _serving_cluster
+from ansible_collections.mlserving.triton.tests.unit.plugins.fake_cluster import FakeCluster
+
+NODES, HPAS = "/api/v1/nodes", "/apis/autoscaling/v2/namespaces/triton/horizontalpodautoscalers"
+DEPLOYMENTS, SECRET = "/apis/apps/v1/namespaces/triton/deployments", "/api/v1/namespaces/triton/secrets/tls"
+
+
+@pytest.fixture
+def cluster():
+    with FakeCluster() as server:
+        server.answers["/apis"] = {"groups": []}
+        yield server
+
+
+@pytest.fixture
+def api(cluster):
+    return _cluster.connect(_cluster.resolve({"host": cluster.url}, {}))
+
+
+def node(**allocatable):
+    return {"metadata": {"name": "n"}, "status": {"allocatable": allocatable}}
+
+
+def test_gpus_that_no_node_has_are_named(cluster, api):
+    cluster.answers[NODES] = {"items": [node(), node(**{"nvidia.com/gpu": "1"})]}
+    assert "of the 2 nodes none has as many of nvidia.com/gpu; the most is 1" in _serving_cluster.gpu_problem(api, "nvidia.com/gpu", 2)
+    assert _serving_cluster.gpu_problem(api, "nvidia.com/gpu", 1) == _serving_cluster.gpu_problem(api, "nvidia.com/gpu", 0) == ""
+
+
+def test_a_cluster_that_adds_nodes_by_itself_may_have_none_yet(cluster, api):
+    cluster.answers |= {NODES: {"items": [node()]}, "/apis": {"groups": [{"name": "karpenter.sh"}]}}
+    assert _serving_cluster.gpu_problem(api, "nvidia.com/gpu", 1) == ""
+
+
+def test_nodes_that_may_not_be_seen_are_taken_for_right(cluster, api):
+    cluster.answers[NODES] = 403
+    assert _serving_cluster.gpu_problem(api, "nvidia.com/gpu", 1) == ""
+
+
+def test_the_autoscaler_of_the_deployment_is_found(cluster, api):
+    def scaler(name, target):
+        return {"metadata": {"name": name}, "spec": {"scaleTargetRef": {"kind": "Deployment", "name": target}}}
+
+    cluster.answers[HPAS] = {"items": [scaler("other", "other"), scaler("ours", "example")]}
+    assert _serving_cluster.autoscaler(api, "triton", "example") == "ours" and _serving_cluster.autoscaler(api, "triton", "third") == ""
+
+
+@pytest.mark.parametrize(("manager", "sent"), [("kube-controller-manager", None), ("us", 7)])
+def test_replicas_are_left_to_the_autoscaler_once_it_owns_them(cluster, api, manager, sent):
+    fields = [{"manager": manager, "fieldsV1": {"f:spec": {"f:replicas": {}}}}]
+    cluster.answers[f"{DEPLOYMENTS}/example"] = {"metadata": {"managedFields": fields}, "spec": {"replicas": 7}}
+    assert _serving_cluster.replicas_to_send(api, "triton", "example", "us", 1, "ours") == sent
+    assert _serving_cluster.replicas_to_send(api, "triton", "example", "us", 1, "") == 1
+
+
+def test_a_second_deployment_with_the_releases_labels_is_named(cluster, api):
+    cluster.answers[DEPLOYMENTS] = {"items": [{"metadata": {"name": "other"}}, {"metadata": {"name": "example"}}]}
+    assert "The Deployment other in namespace triton has the release's labels" in _serving_cluster.same_release(
+        api, "triton", "example", {"release": "x"}
+    )
+
+
+def certificate(days):
+    x509 = pytest.importorskip("cryptography.x509")
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.timezone.utc)
+    name = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, "triton")])
+    built = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
+    built = built.not_valid_before(now - datetime.timedelta(days=60)).not_valid_after(now + datetime.timedelta(days=days))
+    return base64.b64encode(built.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)).decode()
+
+
+def test_a_certificate_must_be_there_and_valid(cluster, api):
+    def problem():
+        return _serving_cluster.tls_problem(api, "triton", "tls", "triton_grpc_tls_secret")
+
+    cluster.answers[SECRET] = 404
+    assert "there is no such Secret" in problem()
+    cluster.answers[SECRET] = {"data": {"tls.crt": "eA=="}}
+    assert "has no tls.key" in problem()
+    cluster.answers[SECRET] = {"data": {"tls.crt": "eA==", "tls.key": "eA=="}}
+    assert "is no certificate in PEM" in problem()
+    cluster.answers[SECRET] = {"data": {"tls.crt": certificate(-1), "tls.key": "eA=="}}
+    assert "whose certificate expired on" in problem()
+    cluster.answers[SECRET] = {"data": {"tls.crt": certificate(1), "tls.key": "eA=="}}
+    assert problem() == ""
+
+
+def test_a_restricted_namespace_names_what_it_refuses(api):
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    assert 'enforces the level "restricted"' in _serving_cluster.security_problem(api, "triton", {"containers": [{"name": "x"}]}, labels)
+    assert _serving_cluster.security_problem(api, "triton", {"containers": [{"name": "x"}]}, {}) == ""
