@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from ansible_collections.mlserving.triton.plugins.module_utils import _model_cache
 from ansible_collections.mlserving.triton.plugins.module_utils._credentials import CLOUD_FILE, KEYS
 
 #: Source -> the role variables that belong to it. The first two are read where the playbook runs.
@@ -121,12 +122,9 @@ def applied(template: dict, pod: dict) -> dict:
     :param pod: what the function pod returns
     """
     spec, (first, *others) = template["spec"], template["spec"]["containers"]
-    new = pod["container"]
-    env = [entry for entry in first.get("env") or [] if entry["name"] not in VARIABLES_IN_POD] + new.get("env", [])
-    sources = [entry for entry in first.get("envFrom") or [] if not OWN_SECRET.fullmatch((entry.get("secretRef") or {}).get("name", ""))]
-    mounts = [entry for entry in first.get("volumeMounts") or [] if entry["name"] != VOLUME] + new.get("volumeMounts", [])
-    changed = {"env": env, "envFrom": sources + new.get("envFrom", []), "volumeMounts": mounts}
-    container = _filled({name: value for name, value in first.items() if name not in changed} | changed)
+    container = _with(first, pod["container"])
+    before = spec.get("initContainers") or []
+    fetching = [_with(entry, pod["container"]) if entry["name"] == _model_cache.CONTAINER else entry for entry in before]
     volumes = [entry for entry in spec.get("volumes") or [] if entry["name"] != VOLUME] + pod["spec"].get("volumes", [])
     account = {"serviceAccountName": pod["spec"]["serviceAccountName"]} if "serviceAccountName" in pod["spec"] else {}
     # In a merge patch, None takes a field away.
@@ -135,8 +133,17 @@ def applied(template: dict, pod: dict) -> dict:
     }
     return {
         **({"metadata": {"annotations": annotations}} if annotations else {}),
-        "spec": {"containers": [container, *others], "volumes": volumes, **account},
+        "spec": {"containers": [container, *others], "volumes": volumes, **account, **({"initContainers": fetching} if before else {})},
     }
+
+
+def _with(container: dict, new: dict) -> dict:
+    """Return a container with other credentials."""
+    env = [entry for entry in container.get("env") or [] if entry["name"] not in VARIABLES_IN_POD] + new.get("env", [])
+    sources = [entry for entry in container.get("envFrom") or [] if not OWN_SECRET.fullmatch((entry.get("secretRef") or {}).get("name", ""))]
+    mounts = [entry for entry in container.get("volumeMounts") or [] if entry["name"] != VOLUME] + new.get("volumeMounts", [])
+    changed = {"env": env, "envFrom": sources + new.get("envFrom", []), "volumeMounts": mounts}
+    return _filled({name: value for name, value in container.items() if name not in changed} | changed)
 
 
 def _filled(fields: dict) -> dict:

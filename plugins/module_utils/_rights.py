@@ -46,6 +46,7 @@ NEEDED = (
 OPTIONAL = {
     "startup_inference": ("", "configmaps"),
     "front": ("", "configmaps"),
+    "model_cache": ("", "configmaps"),
     "disruption_budget": ("policy", "poddisruptionbudgets"),
     "network_policy": ("networking.k8s.io", "networkpolicies"),
     "ingress": ("networking.k8s.io", "ingresses"),

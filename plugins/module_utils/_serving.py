@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 
-from ansible_collections.mlserving.triton.plugins.module_utils import _front
+from ansible_collections.mlserving.triton.plugins.module_utils import _front, _model_cache
 
 #: Seconds until every node and load balancer knows that a pod is leaving.
 PROPAGATION = 5
@@ -71,6 +71,7 @@ def grace(options: dict) -> int:
 def repositories(options: dict) -> list[str]:
     volume = options["model_volume"]
     first = f"{MODELS}/{options['model_volume_path']}".rstrip("/") if volume else options["model_repository"]
+    first = _model_cache.REPOSITORY if options["model_cache"] else first
     return [first, *options["more_model_repositories"]]
 
 
@@ -102,7 +103,8 @@ def arguments(options: dict) -> list[str]:
         # The kubelet puts the variable's value, from the Secret, in its place.
         apis, key = ",".join(options["restricted_apis"]), f"{options['restricted_key_name']}=$({KEY_VARIABLE})"
         args += [f"--http-restricted-api={apis}:{key}", f"--grpc-restricted-protocol={apis}:{key}"]
-    return args + [str(arg) for arg in options["server_args"]]
+    args += [str(arg) for arg in options["server_args"]]
+    return _model_cache.command(args) if options["model_cache"] else args
 
 
 def _word(value) -> str:
@@ -150,6 +152,8 @@ def volumes(options: dict) -> tuple[list[dict], list[dict]]:
         add("shm", SHM, {"emptyDir": {"medium": "Memory", "sizeLimit": options["shm_size"]}})
     if options["model_volume"]:
         add("models", MODELS, options["model_volume"], readOnly=True)
+    if options["model_cache"]:
+        found, mounts = [each + more for each, more in zip((found, mounts), _model_cache.volumes(options))]
     if options["grpc_tls_secret"]:
         add("tls", TLS, {"secret": {"secretName": options["grpc_tls_secret"]}}, readOnly=True)
     if options["probe_config"]:
@@ -218,6 +222,7 @@ def pod(options: dict, credentials: dict, labels: dict) -> dict:
     tolerations = list(options["tolerations"]) or ([GPU_TAINT] if int(options["gpus"]) else [])
     spread = {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": {"matchLabels": labels}}
     found, _mounts = volumes(options)
+    fetching = [_model_cache.container(options, credentials, security(options))] if options["model_cache"] else []
     return {
         **credentials["spec"],
         "terminationGracePeriodSeconds": grace(options),
@@ -227,7 +232,7 @@ def pod(options: dict, credentials: dict, labels: dict) -> dict:
             {
                 "volumes": found + credentials["spec"].get("volumes", []) + (_front.volumes(options) if options["front"] else []),
                 "imagePullSecrets": [{"name": name} for name in options["image_pull_secrets"]],
-                "initContainers": options["init_containers"],
+                "initContainers": options["init_containers"] + fetching,
                 "nodeSelector": options["node_selector"],
                 "tolerations": tolerations,
                 "affinity": options["affinity"],

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from ansible_collections.mlserving.triton.plugins.module_utils import _front, _serving
+from ansible_collections.mlserving.triton.plugins.module_utils import _front, _model_cache, _serving
 
 MODES = ("none", "poll", "explicit")
 ROLLOUTS = ("surge", "in_place")
@@ -56,7 +56,7 @@ def problems(options: dict) -> list[str]:
     found = [*_numbers(options), *_choices(options), *_shapes(options)]
     if found:
         return found
-    return [*_server(options), *_drain(options), *_models(options), *_services(options), *_amounts(options), *_front.problems(options)]
+    return [*_server(options), *_drain(options), *_models(options), *_services(options), *_amounts(options), *_front.problems(options), *_model_cache.problems(options)]
 
 
 def _numbers(options: dict) -> list[str]:
