@@ -59,10 +59,10 @@ def compare_each(outputs: list[dict], responses: list[dict] | None, answers: lis
     :param outputs: what every response must fulfil, where ``responses`` is None
     :param responses: what is expected of each one, {"outputs": [...]}, in their order
     """
-    if not answers:
-        return "the stream ended without a response"
     if responses is not None and len(answers) != len(responses):
-        return f"the stream had {len(answers)} responses, expected {len(responses)}"
+        return f"the stream had {len(answers)} response{'s' * (len(answers) != 1)}, expected {len(responses)}"
+    if responses is None and not answers:
+        return "the stream ended without a response"
     for place, answer in enumerate(answers):
         problem = compare(outputs if responses is None else responses[place].get("outputs") or [], answer)
         if problem:

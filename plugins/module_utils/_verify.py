@@ -49,7 +49,12 @@ class Case:
     @property
     def wanted(self) -> dict[str, int]:
         """Output -> how many classes to ask for, 0 for its values."""
-        return {tensor["name"]: tensor.get("top") or len(tensor.get("classes") or ()) for tensor in self.outputs}
+        return {tensor["name"]: tensor.get("top") or len(tensor.get("classes") or ()) for tensor in self._expected}
+
+    @property
+    def _expected(self) -> list[dict]:
+        """All expected outputs, those of a stream's single responses too."""
+        return self.outputs + [tensor for response in self.responses or [] for tensor in response["outputs"]]
 
     def named(self, metadata: dict) -> Case:
         """Return the case with the names of the tensors that were given without one: the model's only input, the model's only output.
@@ -57,8 +62,11 @@ class Case:
         :raises CaseError: the model has several
         """
         tensors = [{**tensor, "name": tensor.get("name") or _only(self.model, metadata, "inputs")} for tensor in self.tensors]
-        outputs = [{**tensor, "name": tensor.get("name") or _only(self.model, metadata, "outputs")} for tensor in self.outputs]
-        return dataclasses.replace(self, tensors=tensors, outputs=outputs)
+        responses = self.responses and [{**response, "outputs": self._named(response["outputs"], metadata)} for response in self.responses]
+        return dataclasses.replace(self, tensors=tensors, outputs=self._named(self.outputs, metadata), responses=responses)
+
+    def _named(self, outputs: list[dict], metadata: dict) -> list[dict]:
+        return [{**tensor, "name": tensor.get("name") or _only(self.model, metadata, "outputs")} for tensor in outputs]
 
     def complete(self, metadata: dict | None) -> dict:
         """Return all inputs, name -> (data type, array), in the order in which they were given.
@@ -74,7 +82,7 @@ class Case:
 
     @property
     def needs_metadata(self) -> bool:
-        return len(self.inputs) < len(self.tensors) or not all(tensor.get("name") for tensor in self.outputs)
+        return len(self.inputs) < len(self.tensors) or not all(tensor.get("name") for tensor in self._expected)
 
 
 def prepare(cases: list[tuple[str, dict]]) -> list[Case]:
@@ -220,9 +228,11 @@ def judge_agreement(reports: list[dict], cases: list[Case]) -> None:
             continue
         found = [(report, entry) for report in reports for entry in report["inferences"] if entry.get("case") == case.number and entry["ok"]]
         most, _count = collections.Counter(entry["digest"] for _report, entry in found).most_common(1)[0] if found else ("", 0)
+        theirs = next((f"{report['target']}: {entry['outputs']}" for report, entry in found if entry["digest"] == most), "")
         for report, entry in found:
             if entry["digest"] != most:
-                entry["ok"], entry["message"] = False, "it answered otherwise than most of the others, expected the same everywhere"
+                told = f"it answered otherwise than most of the others ({entry['outputs']}; {theirs})"
+                entry["ok"], entry["message"] = False, f"{told}, expected the same everywhere"
                 report["problems"].append(f"{entry['protocol'].upper()} inference of {case.model}: {entry['message']}")
 
 
@@ -337,6 +347,7 @@ ADVICE = (
     ("expected", "A server answered with other values: check that this is the intended model version, or correct the case."),
     ("is not in the repository index", "Publish the model to the repository and deploy again, or remove its case."),
     ("not loaded", "Load the model with mlserving.triton.triton_model, or remove its case."),
+    ("Stub process", "The process that runs the model's Python code has died; restart the pod, or publish the model again, and correct what ended it."),
     ("UNAVAILABLE", "Correct the model by the reason above and publish it again; `kubectl logs` of the pod has the full text."),
     ("expecting header", "That API is restricted on the server: lift the restriction for this address."),
     ("no answer", "Check that the pods are Running, and that the address and port lead to Triton and this machine reaches them."),

@@ -130,6 +130,21 @@ def test_replicas_that_disagree_are_named():
     reports = [report("a", 1), report("b", 2), report("c", 1)]
     _verify.judge_agreement(reports, [case])
     assert [bool(entry["problems"]) for entry in reports] == [False, True, False] and not reports[1]["inferences"][0]["ok"]
+    words = "it answered otherwise than most of the others (O[0:1]=2; a: O[0:1]=1), expected the same everywhere"
+    assert reports[1]["problems"] == [f"HTTP inference of m: {words}"]
+
+
+def test_the_responses_of_a_stream_need_no_names_and_may_be_none():
+    given = {"model": "m", "stream": True, "inputs": [{"name": "A", "datatype": "INT32", "shape": [1], "data": [1]}]}
+    case = _verify.prepare([("", given | {"responses": [{"outputs": [{"data": [7]}]}, {"outputs": [{"top": 2}]}]})])[0]
+    assert case.needs_metadata
+    named = case.named({"inputs": [{"name": "A"}], "outputs": [{"name": "B"}]})
+    assert named.responses[0]["outputs"][0]["name"] == "B" and named.wanted == {"B": 2}
+    silent = _verify.prepare([("", given | {"responses": []})])[0]
+    assert _verify.outcome(silent, [], 1, None)["message"] == ""
+    assert _verify.outcome(silent, [{"B": ("INT32", numpy.array([7]))}], 1, None)["message"] == "the stream had 1 response, expected 0"
+    unsaid = _verify.prepare([("", given)])[0]
+    assert _verify.outcome(unsaid, [], 1, None)["message"] == "the stream ended without a response"
 
 
 def test_an_inference_may_not_take_longer_than_told():
