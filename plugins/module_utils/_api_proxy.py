@@ -17,6 +17,7 @@ from ansible_collections.mlserving.triton.plugins.module_utils import _cluster
 
 try:
     from urllib3.exceptions import HTTPError
+    from urllib3.util import Timeout
 except ImportError:
     HTTPError = OSError  # The modules report it through _cluster.from_module before a proxy is made.
 
@@ -36,7 +37,7 @@ class ApiProxy:
         self._base = f"{api.configuration.host}/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy"
 
     def __enter__(self) -> str:
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+        self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.daemon_threads, self._server.block_on_close, self._server.proxy = True, False, self
         threading.Thread(target=self._server.serve_forever, args=(0.05,), name="API proxy", daemon=True).start()
         return "127.0.0.1:%d" % self._server.server_port
@@ -47,15 +48,18 @@ class ApiProxy:
 
     def pass_on(self, method: str, path: str, headers: dict, body: bytes):
         """Return the answer (urllib3) of the pod, or None if the API server did not pass the request on."""
-        self._api.update_params_for_auth(headers, [], ["BearerToken"])
-        connect, _read = _cluster.REQUEST_TIMEOUT
+        connect, read = _cluster.REQUEST_TIMEOUT
+        limits = Timeout(connect=connect, read=read)
+        token = self._api.configuration.auth_settings().get("BearerToken")
+        headers = headers | ({token["key"]: token["value"]} if token else {})
         try:
             answer = self._api.rest_client.pool_manager.request(
-                method, self._base + path, headers=headers, body=body, retries=False, redirect=False, timeout=connect
+                method, self._base + path, headers=headers, body=body, retries=False, redirect=False, timeout=limits
             )
         except HTTPError as error:
             self.problem = f"the API server does not answer ({type(error).__name__})"
             return None
+        self.problem = ""
         status = _status(answer)
         if status:
             self.problem = f"the API server's proxy: {status.get('message') or status.get('reason')}"
@@ -71,6 +75,11 @@ def _status(answer) -> dict:
         if isinstance(content, dict) and content.get("kind") == "Status":
             return content
     return {}
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    def handle_error(self, request, client_address) -> None:
+        """Print nothing: a client that does not wait for its answer is no fault."""
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

@@ -110,7 +110,7 @@ def _compare_values(expected: dict, datatype: str, got) -> str:
     name, allowed = expected["name"], _tolerance(expected)
     given = expected["data"]
     wanted = flat(given) if isinstance(given, list) else given.reshape(-1)
-    if not isinstance(given, list) and datatype != "BYTES" and not _tensors.converts(given, DATATYPES.get(datatype, "float32")):
+    if not isinstance(given, list) and datatype != "BYTES" and not _holds(datatype, given):
         return f"{name} is {datatype}, the expected values in its file are {given.dtype}"
     if len(got) != len(wanted):
         return f"{name} has {len(got)} values, expected {len(wanted)}"
@@ -126,6 +126,19 @@ def _compare_values(expected: dict, datatype: str, got) -> str:
     return f"{name}[{first}] is {_text(got[first])}, expected {_text(values[first])} ({allowed}); {differ} of {len(values)} values differ"
 
 
+def _holds(datatype: str, given) -> bool:
+    """Whether the values of an array can be those of an output; of real numbers the nearest ones are meant."""
+    dtype = numpy.dtype(DATATYPES.get(datatype, "float32"))
+    return given.dtype.kind == dtype.kind == "f" or _tensors.converts(given, dtype)
+
+
+def _rounded_to_bf16(array):
+    """Return float32 values, each as the nearest one that BF16 has, the upper half of a float32."""
+    bits = array.view("uint32")
+    nearest = (bits + (numpy.uint32(0x7FFF) + ((bits >> numpy.uint32(16)) & numpy.uint32(1)))) & numpy.uint32(0xFFFF0000)
+    return numpy.where(numpy.isnan(array), array, nearest.view("float32"))
+
+
 def _same(got, wanted, datatype: str, allowed: Tolerance):
     """Return for each value whether it is the expected one, as an array of bool; both have the same length."""
     if datatype in ("BYTES", "BOOL"):
@@ -133,11 +146,13 @@ def _same(got, wanted, datatype: str, allowed: Tolerance):
     if not datatype.startswith(("FP", "BF")):
         # Python's integers have no bounds: the difference of two INT64 may not fit into one.
         pairs = zip((int(value) for value in got), (int(value) for value in wanted))
-        return numpy.array([abs(is_ - should) <= allowed.absolute + allowed.relative * abs(should) for is_, should in pairs], dtype=bool)
+        same = [is_ == should or abs(is_ - should) <= allowed.absolute + allowed.relative * min(abs(should), 2**64) for is_, should in pairs]
+        return numpy.array(same, dtype=bool)
     # An expectation of 0.1 means the nearest number that the type has.
     with numpy.errstate(over="ignore"):
-        wanted = numpy.array(wanted, dtype=DATATYPES.get(datatype, "float32")).astype("float64")
-    return numpy.isclose(numpy.asarray(got).astype("float64"), wanted, rtol=allowed.relative, atol=allowed.absolute, equal_nan=True)
+        wanted = numpy.array(wanted, dtype=DATATYPES.get(datatype, "float32"))
+        wanted = _rounded_to_bf16(wanted) if datatype == "BF16" else wanted
+    return numpy.isclose(numpy.asarray(got).astype("float64"), wanted.astype("float64"), rtol=allowed.relative, atol=allowed.absolute, equal_nan=True)
 
 
 def classes(array) -> list[dict]:

@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import os
+import re
 
 from ansible_collections.mlserving.triton.plugins.module_utils import _model_config, _model_tree
 
 #: The configuration's names of data types -> those of the protocol, where they differ.
 NAMES = {"STRING": "BYTES"}
+#: Triton passes over folders with leading zeros.
+VERSION = re.compile("0|[1-9][0-9]*")
 
 
 def of_source(source: str) -> tuple[tuple[str, ...], dict, dict]:
@@ -53,7 +56,8 @@ def _message(path: str):
 
 def _versions(folder: str, message) -> list[str]:
     """Return which of a model's version folders its version_policy has loaded: by default the one with the highest number."""
-    there = sorted((int(entry) for entry in os.listdir(folder) if entry.isdigit() and os.path.isdir(os.path.join(folder, entry))), reverse=True)
+    names = [entry for entry in os.listdir(folder) if VERSION.fullmatch(entry) and os.path.isdir(os.path.join(folder, entry))]
+    there = sorted(map(int, names), reverse=True)
     policy = message.version_policy
     if policy.HasField("specific"):
         chosen = [version for version in there if version in policy.specific.versions]

@@ -10,6 +10,10 @@ must be equal.
 from __future__ import annotations
 
 import json
+import math
+
+#: How much of a value stands in a message.
+SHOWN_CHARACTERS = 60
 
 
 def mismatch(expected, text: str, allowed) -> str:
@@ -19,9 +23,8 @@ def mismatch(expected, text: str, allowed) -> str:
     """
     try:
         got = json.loads(text)
-    except ValueError:
-        shown = text if len(text) <= 60 else text[:60] + "..."
-        return f"is no JSON: {shown}"
+    except (ValueError, RecursionError):
+        return f"is no JSON: {_cut(text)}"
     return _compare(expected, got, allowed, "$")
 
 
@@ -37,13 +40,25 @@ def _compare(expected, got, allowed, path: str) -> str:
         if len(expected) != len(got):
             return f"has {len(got)} entries at {path}, expected {len(expected)}"
         return next((problem for place, pair in enumerate(zip(expected, got)) if (problem := _compare(*pair, allowed, f"{path}[{place}]"))), "")
-    return (
-        "" if _equal(expected, got, allowed) else f"has {json.dumps(got)} at {path}, expected {json.dumps(expected)} (tolerance {allowed.absolute:g})"
-    )
+    return "" if _equal(expected, got, allowed) else f"has {_shown(got)} at {path}, expected {_shown(expected)} (tolerance {allowed.absolute:g})"
+
+
+def _shown(value) -> str:
+    # YAML has values that JSON lacks, such as dates.
+    return _cut(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "..."
 
 
 def _equal(expected, got, allowed) -> bool:
     numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in (expected, got))
+    if numbers and expected != got:
+        try:
+            return (math.isnan(expected) and math.isnan(got)) or abs(expected - got) <= allowed.absolute + allowed.relative * abs(expected)
+        except OverflowError:  # JSON's whole numbers have no bounds.
+            return False
     if numbers:
-        return abs(expected - got) <= allowed.absolute + allowed.relative * abs(expected)
+        return True
     return type(expected) is type(got) and expected == got

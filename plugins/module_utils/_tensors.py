@@ -55,11 +55,13 @@ def value_of(datatype: str, value, where: str):
             return str(value).encode()
         if datatype == "BOOL":
             return {"true": True, "false": False, "1": True, "0": False}[str(value).lower()]
-        if datatype.startswith("FP"):
+        if datatype.startswith(("FP", "BF")):
             return float(value)
         if isinstance(value, float) and not value.is_integer():
             raise ValueError
         return int(value)
+    except OverflowError:
+        raise CaseError(f"{where}: a value does not fit into {datatype}. Choose values within its range.") from None
     except (ValueError, TypeError, KeyError):
         raise CaseError(f"{where}: {value!r} is not a value of type {datatype}. Write it as that type.") from None
 

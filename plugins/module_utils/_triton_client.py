@@ -17,9 +17,11 @@ import socket
 import ssl
 import time
 import traceback
+import urllib.parse
 from http.client import HTTPException
 
 try:
+    import gevent
     import tritonclient.grpc
     import tritonclient.http
     from geventhttpclient.response import HTTPConnectionClosed
@@ -99,21 +101,38 @@ def _translated():
     except InferenceServerException as error:
         status = str(error.status() or "").replace("StatusCode.", "")
         text = " ".join(str(error.message()).split())
+        if status == "UNAVAILABLE" and (reason := _tls_reason(text)):
+            raise TritonError(f"TLS failed: {reason}") from None
         if status in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "502", "503", "504"):
             raise TritonError(f"no answer ({_short(text)})", connection=True) from None
         raise TritonError(f"the server refused: {text}" + (f" ({status})" if status else "")) from None
     except HTTPConnectionClosed:
         raise TritonError("no answer (connection closed)", connection=True) from None
     except ssl.SSLError as error:
-        raise TritonError(f"TLS failed: {getattr(error, 'verify_message', '') or error.reason or error}") from None
+        # What hangs up during the handshake, such as a load balancer without a server behind it, may not do so later.
+        reason = getattr(error, "verify_message", "") or getattr(error, "reason", "") or str(error)
+        raise TritonError(f"TLS failed: {_plain(reason)}", connection=isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError))) from None
     except socket.gaierror as error:
         # The record of a new load balancer takes minutes to appear.
         raise TritonError(f"no answer (its name is not in the DNS, or not yet: {error.strerror})", connection=True) from None
     except (OSError, EOFError) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise TritonError(f"no answer ({_short(reason)})", connection=True) from None
-    except (ValueError, KeyError, HTTPException) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, HTTPException) as error:
+        # What another kind of server answers leads the libraries, and what reads their results here, to any of these.
         raise TritonError(f"the answer is not Triton's ({type(error).__name__}): does this address lead to a Triton server's port?") from None
+
+
+def _tls_reason(text: str) -> str:
+    """Return why gRPC's connection failed in TLS; nothing if it did not, or may pass by itself."""
+    if "Hostname Verification Check failed" in text:
+        return "the certificate is not valid for this address"
+    found = re.search(r"OPENSSL_internal:(?:CERTIFICATE_VERIFY_FAILED: )?(\w[\w -]*)", text)
+    return _plain(found.group(1)) if found else ""
+
+
+def _plain(reason: str) -> str:
+    return f"the server does not speak TLS there ({reason})" if "WRONG_VERSION_NUMBER" in reason else reason
 
 
 def _short(text: str) -> str:
@@ -161,7 +180,7 @@ class _Client:
         :raises TritonError: the server refused it or did not answer
         """
         tensors, wanted = self._tensors(inputs, outputs, binary)
-        with _translated():
+        with self._asking():
             return self._answer(self._infer(model, version, tensors, wanted, place.options if place else {}))
 
     def versions(self, model: str) -> list[dict]:
@@ -178,11 +197,20 @@ class _Client:
         return [{"name": model, "version": str(version), "state": "READY", "reason": ""} for version in versions]
 
     def _tensors(self, inputs: dict, outputs: dict[str, int], binary: bool) -> tuple[list, list | None]:
-        tensors = [self._input(name, datatype, _native(datatype, array), binary) for name, (datatype, array) in inputs.items()]
+        try:
+            tensors = [self._input(name, datatype, _native(datatype, array), binary) for name, (datatype, array) in inputs.items()]
+        except InferenceServerException as error:
+            # Not all that bytes can hold can be written as JSON.
+            raise TritonError(f"the inputs cannot be sent: {error.message()}") from None
         return tensors, [self._output(name, classes, binary) for name, classes in outputs.items()] or None
 
     def _answer(self, result) -> dict:
-        return {entry["name"]: (entry["datatype"], result.as_numpy(entry["name"])) for entry in self._response(result).get("outputs", [])}
+        found = {name: (datatype, result.as_numpy(name)) for name, datatype in self._outputs(result)}
+        return {name: (datatype, _encoded(array) if datatype == "BYTES" else array) for name, (datatype, array) in found.items()}
+
+    def _asking(self):
+        """Return a context for one request."""
+        return _translated()
 
 
 class HttpClient(_Client):
@@ -194,39 +222,48 @@ class HttpClient(_Client):
         super().__init__(address, deadline, access)
         secure = address.startswith("https://")
         left = self._left()
+        place = re.sub(r"^https?://", "", address).rstrip("/")
+        _expect_port(place)
+        context = _trusted(access) if secure else None
         with _translated():
             self._client = tritonclient.http.InferenceServerClient(
-                re.sub(r"^https?://", "", address).rstrip("/"),
+                place,
                 connection_timeout=min(CONNECT_TIMEOUT, left),
                 network_timeout=left,
                 ssl=secure,
-                ssl_context_factory=functools.partial(_tls, access) if secure else None,
+                ssl_context_factory=functools.partial(_with_roots, context, access) if secure else None,
                 ssl_options={"server_hostname": access.name} if secure and access.name else None,
             )
         _send_at_once(self._client)
 
+    @contextlib.contextmanager
+    def _asking(self):
+        # The library's own limit is one of each piece of an answer.
+        with _translated(), gevent.Timeout(self._left(), TimeoutError("timed out")):
+            yield
+
     def live(self) -> bool:
-        with _translated():
+        with self._asking():
             return self._client.is_server_live(headers=self._headers)
 
     def ready(self) -> bool:
-        with _translated():
+        with self._asking():
             return self._client.is_server_ready(headers=self._headers)
 
     def metadata(self) -> dict:
         """Return the server's name, version and extensions."""
-        with _translated():
-            return self._client.get_server_metadata(headers=self._headers)
+        with self._asking():
+            return _server_entry(self._client.get_server_metadata(headers=self._headers))
 
     def index(self) -> list[dict]:
         """Return name, version, state and reason of every model version in the repository."""
-        with _translated():
+        with self._asking():
             return [_index_entry(entry) for entry in self._client.get_model_repository_index(headers=self._headers)]
 
     def model_metadata(self, model: str, version: str = "") -> dict:
         """Return a model's inputs and outputs, each name, datatype and shape."""
-        with _translated():
-            return self._client.get_model_metadata(model, version, headers=self._headers)
+        with self._asking():
+            return _model_entry(self._client.get_model_metadata(model, version, headers=self._headers))
 
     def _input(self, name, datatype, array, binary):
         tensor = tritonclient.http.InferInput(name, list(array.shape), datatype)
@@ -239,13 +276,38 @@ class HttpClient(_Client):
     def _infer(self, model, version, tensors, wanted, place):
         return self._client.infer(model, tensors, model_version=version, outputs=wanted, headers=self._headers, **place)
 
-    def _response(self, result) -> dict:
-        return result.get_response()
+    def _outputs(self, result) -> list[tuple[str, str]]:
+        return [(entry["name"], entry["datatype"]) for entry in result.get_response().get("outputs", [])]
 
 
-def _tls(access: Access, cafile: str | None = None) -> ssl.SSLContext:
-    """Return what to trust: the certificates that were given, else the system's and the library's own, ``cafile``."""
-    context = ssl.create_default_context(cafile=access.ca or None)
+def _expect_port(place: str) -> None:
+    """Check a host:port with an optional path, before a library trips over it.
+
+    :raises TritonError: it is none
+    """
+    try:
+        parts = urllib.parse.urlsplit(f"//{place}")
+        if not parts.hostname or parts.port == 0:
+            raise ValueError("there is no host")
+    except ValueError as error:
+        raise TritonError(f"{place} is no host:port ({error})") from None
+
+
+def _trusted(access: Access) -> ssl.SSLContext:
+    """Return a context that trusts the certificates that were given, else the system's.
+
+    :raises TritonError: there are none in the file
+    """
+    try:
+        return ssl.create_default_context(cafile=access.ca or None)
+    except ssl.SSLError:
+        raise TritonError(f"TLS failed: {access.ca} holds no certificate in PEM") from None
+    except OSError as error:
+        raise TritonError(f"TLS failed: {access.ca} cannot be read ({error.strerror})") from None
+
+
+def _with_roots(context: ssl.SSLContext, access: Access, cafile: str | None = None) -> ssl.SSLContext:
+    """Add the HTTP library's own certificates, ``cafile``, where none were given."""
     if cafile and not access.ca:
         context.load_verify_locations(cafile=cafile)
     return context
@@ -285,10 +347,11 @@ class GrpcClient(_Client):
 
     def __init__(self, address: str, deadline: float, access: Access = NOTHING):
         super().__init__(address, deadline, access)
-        scheme, found, rest = address.rpartition("://")
-        secure = access.grpc_tls or (bool(found) and scheme in ("grpcs", "https"))
+        rest, secure = _grpc_address(address, access)
         options = {"ssl": True, "root_certificates": access.ca or None} if secure else {}
         named = [("grpc.ssl_target_name_override", access.name)] if secure and access.name else []
+        if secure and access.ca:
+            _trusted(access)
         with _translated():
             self._client = tritonclient.grpc.InferenceServerClient(rest, channel_args=GRPC_OPTIONS + named, **options)
 
@@ -309,7 +372,7 @@ class GrpcClient(_Client):
         arrived: queue.SimpleQueue = queue.SimpleQueue()
         found: list[dict] = []
         with _translated():
-            self._client.start_stream(lambda result, error: arrived.put((result, error)), stream_timeout=self._left(), headers=self._headers)
+            self._client.start_stream(lambda result, error: arrived.put((result, error)), stream_timeout=self._left() + 1, headers=self._headers)
             try:
                 self._client.async_stream_infer(model, tensors, model_version=version, outputs=wanted, enable_empty_final_response=True)
                 while True:
@@ -342,7 +405,7 @@ class GrpcClient(_Client):
     def metadata(self) -> dict:
         """Return the server's name, version and extensions."""
         with _translated():
-            return self._client.get_server_metadata(as_json=True, **self._options)
+            return _server_entry(self._client.get_server_metadata(as_json=True, **self._options))
 
     def index(self) -> list[dict]:
         """Return name, version, state and reason of every model version in the repository."""
@@ -353,10 +416,7 @@ class GrpcClient(_Client):
     def model_metadata(self, model: str, version: str = "") -> dict:
         """Return a model's inputs and outputs, each name, datatype and shape."""
         with _translated():
-            answer = self._client.get_model_metadata(model, version, as_json=True, **self._options)
-        return {kind: [_tensor_entry(entry) for entry in answer.get(kind, [])] for kind in ("inputs", "outputs")} | {
-            "versions": answer.get("versions", [])
-        }
+            return _model_entry(self._client.get_model_metadata(model, version, as_json=True, **self._options))
 
     def _input(self, name, datatype, array, _binary):
         tensor = tritonclient.grpc.InferInput(name, list(array.shape), datatype)
@@ -369,11 +429,17 @@ class GrpcClient(_Client):
     def _infer(self, model, version, tensors, wanted, place):
         return self._client.infer(model, tensors, model_version=version, outputs=wanted, **self._options, **place)
 
-    def _response(self, result) -> dict:
-        return result.get_response(as_json=True)
+    def _outputs(self, result) -> list[tuple[str, str]]:
+        return [(entry.name, entry.datatype) for entry in result.get_response().outputs]
 
 
 CLIENTS = {"http": HttpClient, "grpc": GrpcClient}
+
+
+def _grpc_address(address: str, access: Access) -> tuple[str, bool]:
+    """Return (host:port, whether it speaks TLS)."""
+    scheme, found, rest = address.rpartition("://")
+    return rest, access.grpc_tls or (bool(found) and scheme in ("grpcs", "https"))
 
 
 def _is_final(result) -> bool:
@@ -392,9 +458,27 @@ def _native(datatype: str, array):
     return array.astype(ml_dtypes.bfloat16)
 
 
+def _encoded(array):
+    """Return an array of texts, which JSON has as text, as bytes."""
+    if array is None or not any(isinstance(value, str) for value in array.flat):
+        return array
+    encoded = array.astype(object)
+    encoded.flat = [value.encode() if isinstance(value, str) else value for value in array.flat]
+    return encoded
+
+
+def _server_entry(answer: dict) -> dict:
+    return {**answer, "version": answer["version"]}
+
+
+def _model_entry(answer: dict) -> dict:
+    kinds = {kind: [_tensor_entry(entry) for entry in answer.get(kind) or []] for kind in ("inputs", "outputs")}
+    return {**answer, **kinds, "versions": answer.get("versions") or []}
+
+
 def _tensor_entry(entry: dict) -> dict:
     # JSON of a protobuf message has 64-bit integers as text.
-    return {**entry, "shape": [int(size) for size in entry.get("shape", [])]}
+    return {"name": entry["name"], "datatype": entry["datatype"], "shape": [int(size) for size in entry.get("shape") or []]}
 
 
 def _index_entry(entry: dict) -> dict:

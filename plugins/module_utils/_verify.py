@@ -341,7 +341,10 @@ def message(reports: list[dict], general: list[str]) -> str:
 
 #: What a problem's text says -> what to do; the first that fits is given.
 ADVICE = (
+    ("does not speak TLS", "Correct the port, or the scheme: https:// and grpcs:// are for TLS."),
     ("TLS failed", "Give the CA that signed the server's certificate in ca_file, and the name that stands in the certificate in the URL."),
+    ("is no host:port", "Correct the address, such as http://triton.example.com:8000, or triton.example.com:8001 for gRPC."),
+    ("is forbidden", "Give this account that right, or use another one."),
     ("is not Triton's", "Correct the address: HTTP is Triton's port 8000, gRPC 8001, metrics 8002."),
     ("not in the DNS", "Wait for the record, or correct the name; a new load balancer's takes minutes to appear."),
     ("expected", "A server answered with other values: check that this is the intended model version, or correct the case."),

@@ -99,7 +99,7 @@ def build(tensor: dict, metadata: dict | None, folder: str, where: str):
 
 
 def expected(tensor: dict, folder: str, where: str):
-    """Return the values of an expected output that stands in a file: an array, or a list of what JSON holds.
+    """Return the values of an expected output that stands in a file: an array, of bytes objects for texts, or a list of what JSON holds.
 
     :param tensor: with ``file``, and datatype and shape where the file does not tell them
     :raises CaseError: the file cannot be used
@@ -118,8 +118,10 @@ def expected(tensor: dict, folder: str, where: str):
         raise wanted.error(f"it cannot be read as {extension}: {error or type(error).__name__}. Write the file again.") from None
     if extension == ".json" and not isinstance(data, list):
         raise wanted.error("it must hold a list of values.")
+    if extension == ".json":
+        _expect_plain(data, wanted)
     if extension == ".npy" and data.dtype.kind in "SU":
-        return [text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text) for text in data.reshape(-1).tolist()]
+        return _texts([text.encode() if isinstance(text, str) else text for text in data.reshape(-1).tolist()], list(data.shape))
     return data
 
 
@@ -272,10 +274,14 @@ def _saved_as(wanted: _Wanted) -> str:
 
 def _from_json(content: bytes, wanted: _Wanted):
     data = json.loads(content)
+    _expect_plain(data, wanted)
+    return _listed(data, wanted)
+
+
+def _expect_plain(data, wanted: _Wanted) -> None:
     for value in _tensors.flat(data) if isinstance(data, list) else []:
         if not isinstance(value, (str, int, float)):
             raise wanted.error(f"it holds {value!r} among its values. Write numbers, texts, true and false in lists, nested or flat.")
-    return _listed(data, wanted)
 
 
 def _from_text(content: bytes, wanted: _Wanted):

@@ -94,19 +94,21 @@ class _Attempt:
 
     def _ask(self, protocol: str) -> None:
         """Add what the server says over one protocol to the report."""
+        reach = self._target.reach
+        refusal = reach.refusal if reach else ""
         way = self._target.openers[protocol]()
         if way is None:
-            self._skip_all(protocol, f"no gRPC goes through the API server's proxy, and {self._target.reach.refusal}")
+            self._skip_all(protocol, f"no gRPC goes through the API server's proxy, and {reach.refusal}")
             return
+        if refusal:
+            self.report["notes"].append(f"asked over {protocol.upper()} through the API server's proxy, since {refusal}")
         try:
             with way as address, _triton_client.CLIENTS[protocol](address, self._deadline, self._target.access) as client:
                 self._ask_client(client)
         except _triton_client.TritonError as error:
-            reach = self._target.reach
-            if way.forbidden and reach and (not reach.refusal or protocol == "grpc"):
+            if way.forbidden and reach and not refusal:
                 # Others may have found out in the meantime.
                 reach.refusal = reach.refusal or way.problem
-                self.report["notes"].append(f"asked over {protocol.upper()} through the API server's proxy, since {reach.refusal}")
                 self._ask(protocol)
                 return
             detail = f"; {way.problem}" if way.problem else ""
@@ -179,22 +181,24 @@ class _Attempt:
         """
         outcome = _outcome(case, client.protocol)
         self.report["inferences"].append(outcome)
-        sequence, steps = secrets.randbits(63) | 1, case.steps or (case,)
+        sequence, steps, where = secrets.randbits(63) | 1, case.steps or (case,), ""
         try:
             for number, step in enumerate(steps, 1):
+                where = f"step {number} of {len(steps)}: " if case.steps else ""
                 place = _triton_client.Place(sequence, number == 1, number == len(steps)) if case.steps else None
                 milliseconds = outcome["milliseconds"]
                 self._infer(client, step, place, outcome)
                 outcome["milliseconds"] += milliseconds
                 if outcome["message"]:
-                    outcome["message"] = (f"step {number} of {len(steps)}: " if case.steps else "") + outcome["message"]
+                    outcome["message"] = where + outcome["message"]
                     break
         except CaseError as error:
-            outcome["message"] = str(error)
+            outcome["message"] = where + str(error)
         except _triton_client.TritonError as error:
-            outcome["message"] = str(error)
             if error.connection:
+                outcome["message"] = str(error)
                 raise
+            outcome["message"] = where + str(error)
         outcome["ok"] = not outcome["message"]
         if outcome["message"]:
             self._problem(f"{client.protocol.upper()} inference of {case.model}: {outcome['message']}")
@@ -226,13 +230,14 @@ class _Counters:
         self._open(stack, target, deadline)
 
     def _open(self, stack: contextlib.ExitStack, target: Target, deadline: float) -> None:
+        refusal = target.reach.refusal
         self._way = target.metrics()
         try:
             self._metrics = stack.enter_context(contextlib.closing(_triton_metrics.Metrics(stack.enter_context(self._way), deadline)))
             self._before = self._metrics.answered()
         except _triton_client.TritonError as error:
-            if self._way.forbidden and not target.reach.refusal:
-                target.reach.refusal = self._way.problem
+            if self._way.forbidden and not refusal:
+                target.reach.refusal = target.reach.refusal or self._way.problem
                 self._open(stack, target, deadline)
             else:
                 self._problem = self._words(error)

@@ -326,6 +326,7 @@ problems:
 import dataclasses
 import datetime
 import os
+import re
 import time
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
@@ -386,6 +387,9 @@ ARGUMENT_SPEC = {
     "parallel": {"type": "int", "default": 8},
 }
 
+#: What both HTTP and gRPC carry.
+HEADER_NAME, HEADER_VALUE = re.compile(r"[A-Za-z0-9._-]+"), re.compile(r"[ -~]*")
+
 
 def read_wanted(module: AnsibleModule) -> _verify.Wanted:
     """Return what every target is held against."""
@@ -415,6 +419,11 @@ def read_access(module: AnsibleModule) -> tuple[_triton_client.Access, _triton_c
     if params["ca_file"] and not os.access(params["ca_file"], os.R_OK):
         module.fail_json(msg=f"ca_file is {params['ca_file']}, which cannot be read. Give a file of certificates in PEM.")
     headers = {name: str(value) for name, value in params["headers"].items()}
+    for option, (name, value) in [("headers", entry) for entry in headers.items()] + ([("restricted_key", key)] if key else []):
+        if not HEADER_NAME.fullmatch(name) or not HEADER_VALUE.fullmatch(value):
+            module.fail_json(
+                msg=f"{option} has {name!r}, whose name or value no request can carry. Write both in printable ASCII, the name as one word."
+            )
     return _triton_client.Access(params["ca_file"] or "", headers, key), _triton_client.Access(key=key)
 
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy
 import pytest
 from ansible_collections.mlserving.triton.plugins.module_utils import _expectations
@@ -93,3 +94,117 @@ def test_the_same_values_have_the_same_digest():
     first = {"A": ("INT32", numpy.array([1, 2])), "B": ("BYTES", numpy.array([b"x"], object))}
     assert _expectations.digest(first) == _expectations.digest(dict(reversed(first.items())))
     assert _expectations.digest(first) != _expectations.digest(first | {"A": ("INT32", numpy.array([1, 3]))})
+
+
+BRAIN = ml_dtypes.bfloat16
+MOST = 2**63 - 1
+
+
+@pytest.mark.parametrize(
+    ("array", "kind", "data"),
+    [
+        (numpy.array([-MOST - 1, MOST]), "INT64", [-MOST - 1, MOST]),
+        (numpy.array([-MOST - 1, MOST]), "INT64", [str(-MOST - 1), str(MOST)]),
+        (numpy.array([-MOST - 1, MOST]), "INT64", numpy.array([-MOST - 1, MOST])),
+        (numpy.array([2**64 - 1], "uint64"), "UINT64", [2**64 - 1]),
+        (numpy.array([1, 2], "int32"), "INT32", numpy.array([1.0, 2.0])),
+        (numpy.array([0.1, 2], BRAIN), "BF16", [0.1, 2]),
+        (numpy.array([0.1, 2], BRAIN), "BF16", numpy.array([0.1, 2])),
+        (numpy.array([0.1, 2], BRAIN).astype("float32"), "BF16", [0.1, 2]),
+        (numpy.array([3.4e38, -numpy.inf, numpy.nan], BRAIN), "BF16", [3.4e38, float("-inf"), float("nan")]),
+        (numpy.array([0.1], "float16"), "FP16", [0.1]),
+        (numpy.array([0.1], "float32"), "FP32", numpy.array([0.1])),
+        (numpy.array([numpy.nan]), "FP64", numpy.array([numpy.nan])),
+        (numpy.array([True, False]), "BOOL", numpy.array([1, 0])),
+        (numpy.array([b"\xff\0"], object), "BYTES", numpy.array([b"\xff\0"], object)),
+        (numpy.array([], "int32"), "INT32", []),
+        (numpy.array([], "float32"), "FP32", numpy.array([], "float32")),
+        (numpy.array([], object), "BYTES", []),
+        (numpy.array(1.5, "float32"), "FP32", [1.5]),
+    ],
+)
+def test_every_type_is_compared_as_its_own_values(array, kind, data):
+    assert compare(array, kind, data=data) == ""
+
+
+@pytest.mark.parametrize(
+    ("array", "kind", "expected", "words"),
+    [
+        ([-MOST - 1], "INT64", {"data": [MOST], "tolerance": 1}, "O[0] is -9223372036854775808, expected 9223372036854775807"),
+        ([MOST], "INT64", {"data": [MOST - 1]}, "expected 9223372036854775806 (tolerance 0); 1 of 1 values differ"),
+        ([1], "INT64", {"data": [10**400], "relative": 0.1}, "O[0] is 1, expected 1000"),
+        ([1.0], "FP32", {"data": [10**400]}, "a value does not fit into FP32"),
+        (numpy.array([0.5], BRAIN), "BF16", {"data": [0.504]}, "O[0] is 0.5, expected 0.504"),
+        ([1], "INT32", {"data": numpy.array([1.5])}, "O is INT32, the expected values in its file are float64"),
+        ([1.0], "FP32", {"data": numpy.array(["1"])}, "O is FP32, the expected values in its file are <U1"),
+        ([1], "INT8", {"data": numpy.array([300])}, "O is INT8, the expected values in its file are int64"),
+        ([1, 2], "INT32", {"data": numpy.array([[1], [2], [3]])}, "O has 2 values, expected 3"),
+        ([], "INT32", {"data": [1]}, "O has 0 values, expected 1"),
+        (numpy.array([b"\xff"], object), "BYTES", {"data": ["x"]}, "O[0] is \ufffd, expected x"),
+    ],
+)
+def test_a_difference_at_the_edge_of_a_type_is_told(array, kind, expected, words):
+    assert words in compare(array, kind, **expected)
+
+
+@pytest.mark.parametrize(
+    ("array", "kind", "words"),
+    [
+        ([1.0, numpy.nan], "FP32", "O[1] is nan, expected a finite number"),
+        ([-numpy.inf], "FP64", "O[0] is -inf, expected a finite number"),
+        (numpy.array([1, numpy.inf], BRAIN), "BF16", "O[1] is inf, expected a finite number"),
+        (numpy.array([65504], "float16"), "FP16", ""),
+        (numpy.array([], "float32"), "FP32", ""),
+        ([1], "INT32", ""),
+    ],
+)
+def test_finite_means_neither_nan_nor_infinite(array, kind, words):
+    assert compare(array, kind, finite=True) == words
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected", "words"),
+    [
+        ([b"a cat sat"], {"pattern": "c.t"}, ""),
+        ([b"cat", b"dog"], {"pattern": "^cat$"}, "O[1] is dog, expected a text in which ^cat$ is found"),
+        ([b"\xff"], {"pattern": "x"}, "O[0] is \ufffd, expected a text"),
+        ([], {"pattern": "x"}, ""),
+        ([b'{"a": 1}'], {"contains": {"a": 1}}, ""),
+        ([b'{"a": 1.4}'], {"contains": {"a": 1}, "tolerance": 0.5}, ""),
+        ([b'{"a": 2}'], {"contains": {"a": 1}}, "O[0] has 2 at $.a, expected 1"),
+        ([b"0"], {"contains": False}, "O[0] has 0 at $, expected false"),
+        ([b'{"a": 1}'], {"contains": {"a": 1}, "pattern": "b"}, "expected a text in which b is found"),
+    ],
+)
+def test_texts_are_held_against_a_pattern_and_a_structure(texts, expected, words):
+    found = compare(numpy.array(texts, object), "BYTES", **expected)
+    assert words in found and bool(words) == bool(found)
+
+
+def test_a_pattern_is_for_texts_only():
+    assert compare([1.0], pattern="1") == "O has the data type FP32, expected BYTES, which alone holds texts"
+
+
+def answers(*values):
+    return [{"O": ("INT32", numpy.array([value]))} for value in values]
+
+
+def responses(*values):
+    return [{"outputs": [{"name": "O", "data": [value]}]} for value in values]
+
+
+@pytest.mark.parametrize(
+    ("outputs", "expected", "got", "words"),
+    [
+        ([], responses(1, 2), answers(1, 2), ""),
+        ([], responses(1, 2), answers(1, 3), "response 2 of 2: O[0] is 3, expected 2"),
+        ([], responses(1, 2), answers(1), "the stream had 1 response, expected 2"),
+        ([], [{"outputs": None}], answers(1), ""),
+        ([{"name": "O", "shape": [1]}], None, answers(1, 2, 3), ""),
+        ([{"name": "O", "data": [1]}], None, answers(1, 1, 2), "response 3 of 3: O[0] is 2, expected 1"),
+        ([], None, [], "the stream ended without a response"),
+    ],
+)
+def test_each_response_of_a_stream_is_compared(outputs, expected, got, words):
+    found = _expectations.compare_each(outputs, expected, got)
+    assert words in found and bool(words) == bool(found)

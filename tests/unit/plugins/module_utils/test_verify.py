@@ -152,3 +152,51 @@ def test_an_inference_may_not_take_longer_than_told():
     answer = [{"O": ("INT32", numpy.array([1]))}]
     assert _verify.outcome(case, answer, 21, 20)["message"] == "it took 21 ms, expected 20 at most"
     assert _verify.outcome(case, answer, 20, 20)["message"] == ""
+
+
+def case(**more):
+    return _verify.prepare([("", {"model": "m", **more})])[0]
+
+
+INPUTS = [{"name": "A", "datatype": "INT32", "shape": [1], "data": [1]}]
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({}, "it has no inputs. Give inputs, or steps for a stateful model."),
+        ({"inputs": [], "steps": []}, "it has no inputs"),
+        ({"inputs": INPUTS, "responses": []}, "it has responses, which only a stream has several of"),
+        ({"stream": True, "steps": [{"inputs": INPUTS}]}, "it has stream and steps. Leave one of them out."),
+        ({"steps": [{"inputs": []}]}, "it has no inputs"),
+        ({"inputs": INPUTS, "outputs": [{"name": "O", "pattern": "("}]}, "output O: pattern is (, which is no regular expression"),
+    ],
+)
+def test_a_case_that_contradicts_itself_is_named(more, words):
+    with pytest.raises(_tensors.CaseError, match="the case of model m") as caught:
+        case(**more)
+    assert words in str(caught.value)
+
+
+def test_the_steps_of_a_sequence_share_what_the_case_says():
+    found = case(version="2", json=True, steps=[{"inputs": INPUTS}, {"inputs": INPUTS, "outputs": [{"name": "O"}]}])
+    assert found.requests == 2 and [(step.version, step.json) for step in found.steps] == [("2", True)] * 2 and found.steps[1].wanted == {"O": 0}
+
+
+def test_names_of_a_streams_responses_are_the_models_only_ones():
+    found = case(inputs=INPUTS, stream=True, responses=[{"outputs": [{"top": 2}]}, {}])
+    assert found.needs_metadata
+    assert found.named({"outputs": [{"name": "O"}]}).wanted == {"O": 2}
+
+
+def test_expected_values_of_a_file_lie_beside_the_case(tmp_path):
+    numpy.save(tmp_path / "a.npy", numpy.array([1, 2], "int32"))
+    found = _verify.prepare([(str(tmp_path), {"model": "m", "inputs": INPUTS, "outputs": [{"name": "O", "file": "a.npy"}]})])[0]
+    answer = {"O": ("INT32", numpy.array([1, 3], "int32"))}
+    assert _verify.outcome(found, [answer], 1, None)["message"] == "O[1] is 3, expected 2 (tolerance 0); 1 of 2 values differ"
+
+
+def test_all_responses_of_a_stream_must_agree():
+    found = case(inputs=INPUTS, stream=True, agree=True)
+    first, second = ([{"O": ("INT32", numpy.array([value]))} for value in values] for values in ((1, 2), (3, 2)))
+    assert _verify.outcome(found, first, 1, None)["digest"] != _verify.outcome(found, second, 1, None)["digest"]

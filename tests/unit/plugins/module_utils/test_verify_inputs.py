@@ -285,3 +285,50 @@ def test_a_missing_pillow_is_named(tmp_path, monkeypatch):
     name = picture(tmp_path)
     monkeypatch.setitem(sys.modules, "PIL", None)
     refusal("pip install pillow", folder=tmp_path, metadata=model(shape=[3, 8, 8]), file=name)
+
+
+def expected(folder, **tensor):
+    return _verify_inputs.expected({"name": "O"} | tensor, str(folder), "output O")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "more", "values"),
+    [
+        ("a.npy", numpy.array([[1.5, 2]], "float32"), {}, [[1.5, 2]]),
+        ("a.npy", numpy.array([b"\xff", b"b"]), {}, [b"\xff", b"b"]),
+        ("a.npy", numpy.array(["é"]), {}, ["é".encode()]),
+        ("a.json", [[1, 2], [3, 4]], {}, [[1, 2], [3, 4]]),
+        ("a.bin", struct.pack("<2h", 1, -2), {"datatype": "INT16", "shape": [2]}, [1, -2]),
+        ("a.bin", b"\x80\x3f", {"datatype": "BF16", "shape": [1]}, [1]),
+        ("a.npy", numpy.array([1, 2]), {"datatype": "FP32", "shape": [2]}, [1, 2]),
+        ("a.txt", b"\xff", {"datatype": "BYTES", "shape": [1]}, [b"\xff"]),
+    ],
+)
+def test_expected_values_stand_in_a_file(tmp_path, name, content, more, values):
+    found = expected(tmp_path, file=file(tmp_path, name, content), **more)
+    assert (found if isinstance(found, list) else found.tolist()) == values
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "more", "words"),
+    [
+        ("a.bin", b"12", {}, "give the output's datatype and shape, or use a .npy or .json file"),
+        ("a.bin", b"12", {"datatype": "INT16"}, "give the output's datatype and shape"),
+        ("a.bin", b"123", {"datatype": "INT16", "shape": [1]}, "it has 3 bytes; INT16 of shape [1] takes 2"),
+        ("a.npy", b"PK", {}, "it cannot be read as .npy"),
+        ("a.npy", numpy.array([None]), {}, "it cannot be read as .npy"),
+        ("a.json", b"[1", {}, "it cannot be read as .json"),
+        ("a.json", {"data": [1]}, {}, "it must hold a list of values"),
+        ("a.json", [1, {"x": 2}], {}, "it holds {'x': 2} among its values"),
+        ("a.npy", numpy.array([1.5]), {"datatype": "INT8", "shape": [1]}, "float64 values do not fit into INT8"),
+    ],
+)
+def test_a_file_of_expected_values_that_cannot_be_used_is_named(tmp_path, name, content, more, words):
+    with pytest.raises(_tensors.CaseError, match="^output O.*file .*a[.]") as caught:
+        expected(tmp_path, file=file(tmp_path, name, content), **more)
+    assert words in str(caught.value)
+
+
+def test_a_file_of_expected_values_that_is_missing_is_named(tmp_path):
+    with pytest.raises(_tensors.CaseError, match="output O: file none.npy: there is no such file"):
+        expected(tmp_path, file="none.npy")
