@@ -4,7 +4,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 SCENARIO ?= --all
 .NOTPARALLEL:
 
-.PHONY: help demo lab lab-down examples test lint sanity unit packaging molecule bench bench-repository bench-verification
+.PHONY: help demo lab lab-down examples test lint sanity unit packaging molecule bench bench-repository bench-model-cache bench-verification
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -43,6 +43,9 @@ bench: .controller ## the deployments' figures in docs/benchmarks.md (15 minutes
 
 bench-repository: .controller ## the uploads' figures in docs/benchmarks.md, beside aws s3 sync and s5cmd (20 minutes)
 	benchmarks/repository
+
+bench-model-cache: .controller ## the replicas' starts in docs/benchmarks.md, with and without the model cache (10 minutes)
+	benchmarks/model-cache
 
 bench-verification: .controller ## the verification's figures in docs/benchmarks.md (8 minutes)
 	benchmarks/verification

@@ -363,7 +363,7 @@ class Store:
         files, folders, token = [], [], ""
         while True:
             query = {"list-type": "2", "prefix": prefix, "max-keys": "1000", **({"continuation-token": token} if token else {})}
-            page = self.ask("", query, {}, lambda response: xml.etree.ElementTree.fromstring(response.read()))
+            page = self.ask("", query, {}, _xml)
             fields = {element.tag.rsplit("}", 1)[-1]: element.text or "" for element in page}
             for element in page:
                 if element.tag.rsplit("}", 1)[-1] != "Contents":
@@ -422,6 +422,14 @@ class Store:
             return response.headers
 
         return self.ask(prefix + file.path, {}, headers, take)
+
+
+def _xml(response):
+    body = response.read()
+    try:
+        return xml.etree.ElementTree.fromstring(body)
+    except xml.etree.ElementTree.ParseError:
+        raise BrokenError(f"the listing is no XML: {body[:80]!r}") from None
 
 
 def _region(body):
@@ -555,8 +563,9 @@ class Fetch:
 
     def _watch(self, threads, started):
         total, told = sum(file.size for file in self.missing), started
-        while any(thread.is_alive() for thread in threads):
-            next(thread for thread in threads if thread.is_alive()).join(1)
+        while threads:
+            threads[0].join(1)
+            threads = [thread for thread in threads if thread.is_alive()]
             if time.monotonic() - told >= PROGRESS:
                 told = time.monotonic()
                 say(f"fetched {mib(self.bytes)} of {mib(total)} in {told - started:.0f} s")
