@@ -46,6 +46,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--stop-file", type=pathlib.Path, metavar="FILE", help="end when this file appears")
     parser.add_argument("--warm-up", type=float, default=0.0, metavar="SECONDS", help="requests that are not counted, before (default: 0)")
     parser.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help="for one request (default: 10)")
+    parser.add_argument("--pause", type=float, default=0.0, metavar="SECONDS", help="of each client after an answer (default: 0)")
     parser.add_argument("--wait", type=float, default=10.0, metavar="SECONDS", help="for a server that does not answer yet (default: 10)")
     parser.add_argument("--model", default="simple", help="the model to ask (default: simple)")
     parser.add_argument(
@@ -77,13 +78,14 @@ def make(options: argparse.Namespace, stop) -> dict:
         options.protocol,
         options.url,
         time.monotonic() + options.wait,
-        _triton_client.Access(options.ca_file, headers),
+        _triton_client.Access(ca=options.ca_file, headers=headers),
         fresh=options.connections == "fresh",
         clients=options.clients,
         seconds=options.seconds if options.seconds is not None else (LONGEST if endless else 10.0),
         count=options.count,
         warm_up=options.warm_up,
         timeout=options.timeout,
+        pause=options.pause,
     )
     about = {"url": options.url, "protocol": options.protocol, "connections": options.connections, "clients": options.clients}
     return about | {"model": case.model, "inputs": inputs} | _load.run(job, stop, options.processes)

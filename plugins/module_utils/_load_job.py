@@ -19,7 +19,8 @@ class Job:
     ``request``: over HTTP the whole request, head and body; over gRPC the serialized ModelInferRequest, sent with ``metadata``.
     ``outputs``: what is expected of each answer, as the option outputs of a case; empty if any will do. ``known``: answers (bytes) that fulfil it.
     ``seconds``, ``count``: when the load ends, by time or by requests of all clients together, whichever comes first; None for never.
-    ``warm_up``: seconds before, whose requests are counted apart. ``timeout``: seconds for one request.
+    ``warm_up``: seconds before, whose requests are counted apart. ``timeout``: seconds for one request. ``pause``: seconds
+    that a client waits after an answer.
     """
 
     protocol: str
@@ -37,6 +38,7 @@ class Job:
     count: int | None = None
     warm_up: float = 0.0
     timeout: float = 10.0
+    pause: float = 0.0
 
 
 class Failure(Exception):

@@ -71,6 +71,15 @@ def case_of(model: str, source: str) -> tuple[_verify.Case, str]:
     return _verify.Case(model, "", tensors=[], outputs=[], inputs={}), "random values"
 
 
+def expect_plain(case: _verify.Case) -> None:
+    """See that a load can be made of the case.
+
+    :raises LoadError: it is no single request
+    """
+    if case.stream or case.steps:
+        raise LoadError(f"The case of model {case.model} is a {'stream' if case.stream else 'sequence'}; a load needs one request with one answer.")
+
+
 def job(
     case: _verify.Case, protocol: str, text: str, deadline: float, access: _triton_client.Access = _triton_client.NOTHING, **more
 ) -> _load_job.Job:
@@ -81,8 +90,7 @@ def job(
     :param more: fields of the job, such as clients and seconds
     :raises LoadError: the case is no single request, or the server does not answer as expected
     """
-    if case.stream or case.steps:
-        raise LoadError(f"The case of model {case.model} is a {'stream' if case.stream else 'sequence'}; a load needs one request with one answer.")
+    expect_plain(case)
     place = address(protocol, text)
     try:
         case, inputs = completed(case, protocol, text, deadline, access)
@@ -160,7 +168,7 @@ def grpc_request(case: _verify.Case, inputs: dict) -> bytes:
 def raw(datatype: str, array) -> bytes:
     """Return the tensor's bytes as the protocol has them."""
     if datatype == "BYTES":
-        return tritonclient.utils.serialize_byte_tensor(array).tobytes()
+        return tritonclient.utils.serialize_byte_tensor(array).item() if array.size else b""
     if datatype == "BF16":
         # Its bytes are the upper halves of those of float32.
         return array.astype("<f4").view("<u2")[..., 1::2].tobytes()

@@ -37,7 +37,7 @@ class Tally:
     def __getstate__(self) -> dict:
         return {name: value for name, value in vars(self).items() if name != "_lock"}
 
-    def add(self, begin: float, end: float, kind: str, detail: str = "") -> None:
+    def add(self, begin: float, end: float, kind: str = "", detail: str = "") -> None:
         """Count one request that was sent at ``begin`` and ended at ``end``; ``kind`` is empty for a right answer."""
         with self._lock:
             if begin < 0:

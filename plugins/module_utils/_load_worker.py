@@ -68,8 +68,8 @@ class Crew:
             self.tally.add(begin - self.start, link.ended - self.start, kind, detail)
             if left is not None and begin >= self.start:
                 left -= 1
-            if kind:
-                self.stopped.wait(PAUSE)
+            if kind or self.job.pause:
+                self.stopped.wait(max(self.job.pause, PAUSE if kind else 0.0))
         link.close()
         self.tally.close(link.opened)
 
