@@ -105,6 +105,8 @@ def _translated():
             raise TritonError(f"TLS failed: {reason}") from None
         if status in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "502", "503", "504"):
             raise TritonError(f"no answer ({_short(text)})", connection=True) from None
+        if "while decoding the response" in text:
+            raise TritonError(f"the answer is not Triton's (status {status}): does this address lead to a Triton server's port?") from None
         raise TritonError(f"the server refused: {text}" + (f" ({status})" if status else "")) from None
     except HTTPConnectionClosed:
         raise TritonError("no answer (connection closed)", connection=True) from None

@@ -347,7 +347,7 @@ ADVICE = (
     ("is forbidden", "Give this account that right, or use another one."),
     ("is not Triton's", "Correct the address: HTTP is Triton's port 8000, gRPC 8001, metrics 8002."),
     ("not in the DNS", "Wait for the record, or correct the name; a new load balancer's takes minutes to appear."),
-    ("expected", "A server answered with other values: check that this is the intended model version, or correct the case."),
+    (", expected", "A server answered with other values: check that this is the intended model version, or correct the case."),
     ("is not in the repository index", "Publish the model to the repository and deploy again, or remove its case."),
     ("not loaded", "Load the model with mlserving.triton.triton_model, or remove its case."),
     ("Stub process", "The process that runs the model's Python code has died; restart the pod, or publish the model again, and correct what ended it."),

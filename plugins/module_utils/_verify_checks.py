@@ -110,6 +110,5 @@ def _inference_check(entry: dict) -> Check:
         model=model,
         seconds=entry["milliseconds"] / 1000,
         got=entry["outputs"],
-        # The second is how a server is reported that stopped answering during this inference.
-        told=(f"{protocol.upper()} inference of {model}: {message}", f"{protocol.upper()}: {message}"),
+        told=(f"{protocol.upper()} inference of {model}: {message}",),
     )

@@ -74,6 +74,8 @@ class _Attempt:
         self.transient = True
         self._target, self._wanted, self._deadline, self._settling = target, wanted, deadline, settling
         self._metadata: dict = {}
+        # What is being asked, as a problem names it.
+        self._at = ""
 
     def run(self) -> dict:
         with contextlib.ExitStack() as stack:
@@ -96,6 +98,7 @@ class _Attempt:
         """Add what the server says over one protocol to the report."""
         reach = self._target.reach
         refusal = reach.refusal if reach else ""
+        self._at = ""
         way = self._target.openers[protocol]()
         if way is None:
             self._skip_all(protocol, f"no gRPC goes through the API server's proxy, and {reach.refusal}")
@@ -112,7 +115,7 @@ class _Attempt:
                 self._ask(protocol)
                 return
             detail = f"; {way.problem}" if way.problem else ""
-            self._problem(f"{protocol.upper()}: {error}{detail}", error.connection and not way.forbidden)
+            self._problem(f"{protocol.upper()}{self._at}: {error}{detail}", error.connection and not way.forbidden)
 
     def _ask_client(self, client) -> None:
         if not self.report["version"]:
@@ -182,6 +185,7 @@ class _Attempt:
         outcome = _outcome(case, client.protocol)
         self.report["inferences"].append(outcome)
         sequence, steps, where = secrets.randbits(63) | 1, case.steps or (case,), ""
+        self._at = f" inference of {case.model}"
         try:
             for number, step in enumerate(steps, 1):
                 where = f"step {number} of {len(steps)}: " if case.steps else ""
@@ -201,7 +205,7 @@ class _Attempt:
             outcome["message"] = where + str(error)
         outcome["ok"] = not outcome["message"]
         if outcome["message"]:
-            self._problem(f"{client.protocol.upper()} inference of {case.model}: {outcome['message']}")
+            self._problem(f"{client.protocol.upper()}{self._at}: {outcome['message']}")
 
     def _infer(self, client, case: _verify.Case, place: _triton_client.Place | None, outcome: dict) -> None:
         """Send one request of a case and add to the outcome what came back.

@@ -200,3 +200,17 @@ def test_all_responses_of_a_stream_must_agree():
     found = case(inputs=INPUTS, stream=True, agree=True)
     first, second = ([{"O": ("INT32", numpy.array([value]))} for value in values] for values in ((1, 2), (3, 2)))
     assert _verify.outcome(found, first, 1, None)["digest"] != _verify.outcome(found, second, 1, None)["digest"]
+
+
+@pytest.mark.parametrize(
+    ("problem", "advice"),
+    [
+        ("HTTP inference of m: O[0] is 2, expected 1 (tolerance 0); 1 of 1 values differ", "A server answered with other values"),
+        ("HTTP inference of m: the server refused: unexpected inference output 'P' for model 'm' (400)", "Correct what is named above"),
+        ("HTTP inference of m: the server refused: Stub process 'm_0_0' is not healthy. (500)", "The process that runs the model's Python code has died"),
+        ("the server says that it is not live; HTTP: the answer is not Triton's (status 403)", "Correct the address"),
+    ],
+)
+def test_the_last_line_says_what_to_do(problem, advice):
+    report = _verify.new_report("http://x", "url") | {"problems": [problem]}
+    assert _verify.message([report], []).splitlines()[-1].startswith(advice)

@@ -229,7 +229,7 @@ def test_junit_of_a_target_that_fails():
         ({"problems": ["GRPC: no answer"]}, {"target": "GRPC: no answer"}),
         ({"models": [model(state="")]}, {"model simple version 1": "no state"}),
         (
-            {"inferences": [inference(message="no answer")], "problems": ["HTTP: no answer; the pod has gone"]},
+            {"inferences": [inference(message="no answer")], "problems": ["HTTP inference of simple: no answer; the pod has gone"]},
             {"simple over http": "no answer"},
         ),
         (
