@@ -56,7 +56,8 @@ def problems(options: dict) -> list[str]:
     found = [*_numbers(options), *_choices(options), *_shapes(options)]
     if found:
         return found
-    return [*_server(options), *_drain(options), *_models(options), *_services(options), *_amounts(options), *_front.problems(options), *_model_cache.problems(options)]
+    checks = (_server, _drain, _models, _services, _amounts, _front.problems, _model_cache.problems)
+    return [problem for check in checks for problem in check(options)]
 
 
 def _numbers(options: dict) -> list[str]:

@@ -395,7 +395,8 @@ def look_at_serving(module: AnsibleModule, api: "kubernetes.client.ApiClient", n
         if options[option]:
             problems.append(_serving_cluster.tls_problem(api, namespace, options[option], f"triton_{option}"))
     found["probe"] = probe_of(module, names["fullname"])
-    settled = {**options, "env": [], "probe_config": found["probe"]["name"], "restricted_key_secret": "", "front_config": "", "model_cache_config": "", "front_auth": ""}
+    unnamed = dict.fromkeys(("restricted_key_secret", "front_config", "front_auth", "model_cache_config"), "")
+    settled = {**options, "env": [], "probe_config": found["probe"]["name"], **unnamed}
     shaped = _serving.deployment(settled, _credential_source.pod(**credentials), labels)
     spec = {**shaped["pod"], "containers": [{"name": names["app"], **shaped["container"]}, *shaped["sidecars"]]}
     problems.append(_serving_cluster.security_problem(api, namespace, spec, _rights.namespace_labels(api, namespace)))

@@ -407,7 +407,11 @@ def test_a_state_that_is_not_whole_is_fetched_anew(fetch, objects):
 def test_two_at_once_both_have_it(fetch, objects, store, tmp_path, monkeypatch, locks):
     put(objects, FILES)
     if not locks:
-        monkeypatch.setattr(fetch_models.fcntl, "flock", lambda *_arguments: (_ for _ in ()).throw(OSError(errno.ENOLCK, "No locks available")))
+
+        def none(*_arguments):
+            raise OSError(errno.ENOLCK, "No locks available")
+
+        monkeypatch.setattr(fetch_models.fcntl, "flock", none)
     barrier, codes = threading.Barrier(3), []
 
     def one(number):
