@@ -59,6 +59,12 @@ def make_certificate(folder) -> tuple[str, str]:
     return key, certificate
 
 
+class _HttpServer(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    # A connection that does not fit in the queue is tried again after a second.
+    request_queue_size = 64
+
+
 class FakeTriton:
     """``index`` is the repository index, ``off`` is added to every sum, ``refusals`` is how many requests get a 503 first.
 
@@ -72,8 +78,8 @@ class FakeTriton:
         self.index = [{"name": "simple", "version": "1", "state": "READY"}]
         self.ready, self.off, self.refusals, self.answered, self.frozen = True, 0, 0, 0, False
         self.headers, self.sequences, self.on_request = {}, {}, lambda path: None
-        self._http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-        self._http.triton, self._http.daemon_threads, self._http.connections = self, True, []
+        self._http = _HttpServer(("127.0.0.1", 0), _Handler)
+        self._http.triton, self._http.connections = self, []
         self._grpc = grpc.server(concurrent.futures.ThreadPoolExecutor(2))
         service.add_GRPCInferenceServiceServicer_to_server(_Servicer(self), self._grpc)
         if tls:
@@ -124,6 +130,8 @@ class FakeTriton:
             raise Refusal(f"Request for unknown model: '{model}' is not found", missing=True)
         if model == "count":
             raise Refusal("ModelInfer RPC doesn't support models with decoupled transaction policy")
+        if len(inputs) != len(MODELS[model]["inputs"]):
+            raise Refusal(f"expected {len(MODELS[model]['inputs'])} inputs but got {len(inputs)} inputs for model '{model}'")
         self.answered += 1
         if model == "texts":
             return [("OUT", "BYTES", inputs[0])]
@@ -308,14 +316,12 @@ def _response(model: str, outputs: list):
     return answer
 
 
-class FakeApiServer(http.server.ThreadingHTTPServer):
+class FakeApiServer(_HttpServer):
     """A Kubernetes API server whose proxy leads to a Triton, whatever the pod and its port.
 
     ``forbidden`` holds the subresources, portforward or proxy, that the account may not use; ``answer``, if given, is (status, headers, body) in place
     of Triton's; ``seen`` holds (method, path, headers in lower case, body) of each request.
     """
-
-    daemon_threads = True
 
     def __init__(self, triton: str = "", forbidden: tuple = ()):
         super().__init__(("127.0.0.1", 0), _ApiHandler)

@@ -14,7 +14,7 @@ import pytest
 
 from ansible_collections.mlserving.triton.plugins.module_utils import _cluster, _tunnel, _verify_server
 from ansible_collections.mlserving.triton.plugins.modules import triton_verify
-from ansible_collections.mlserving.triton.tests.unit.plugins.fake_triton import FakeTriton
+from ansible_collections.mlserving.triton.tests.unit.plugins.fake_triton import FakeTriton, make_certificate
 
 CASE = {
     "model": "simple",
@@ -226,3 +226,76 @@ def test_options_of_an_input_exclude_each_other(run, triton):
         "one of the following is required: data, file, fill"
         in run(url=triton.http, cases=[{"model": "simple", "inputs": [{"name": "INPUT0"}]}])["msg"]
     )
+
+
+INPUTS = CASE["inputs"]
+
+
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        ({"inputs": INPUTS, "steps": [{"inputs": INPUTS}]}, "mutually exclusive: inputs|steps"),
+        ({"outputs": [], "steps": [{"inputs": INPUTS}]}, "mutually exclusive: outputs|steps"),
+        ({"inputs": INPUTS, "stream": True, "outputs": [], "responses": []}, "mutually exclusive: outputs|responses"),
+        ({"inputs": INPUTS, "outputs": [{"data": [1], "file": "a.npy"}]}, "mutually exclusive: data|file|classes"),
+        ({}, "one of the following is required: inputs, steps"),
+        ({"steps": [{"outputs": []}]}, "missing required arguments: inputs"),
+        ({"stream": True, "steps": [{"inputs": INPUTS}]}, "it has stream and steps"),
+        ({"inputs": INPUTS, "responses": []}, "it has responses, which only a stream has several of"),
+    ],
+)
+def test_options_of_a_case_exclude_each_other(run, triton, case, words):
+    assert words in run(url=triton.http, cases=[{"model": "simple"} | case])["msg"]
+
+
+def test_streams_and_sequences_are_written_as_options(run, triton):
+    triton.load("count", "sum")
+    one = {"inputs": [{"data": [1]}], "outputs": [{"data": [1]}]}
+    stream = {"model": "count", "stream": True, "inputs": [{"data": [2]}], "responses": [{"outputs": [{"data": [0]}]}, {"outputs": [{"data": [1]}]}]}
+    result = run(url=triton.http, grpc_url=triton.grpc, cases=[stream, {"model": "sum", "steps": [one, {**one, "outputs": [{"data": [2]}]}]}])
+    assert result["ok"] and [(entry["model"], entry["protocol"]) for entry in result["targets"][0]["inferences"]] == [
+        ("sum", "http"),
+        ("count", "grpc"),
+        ("sum", "grpc"),
+    ]
+
+
+def test_headers_and_the_key_are_sent_to_an_address(run, triton):
+    result = run(url=triton.http, grpc_url=triton.grpc, headers={"X-Api-Key": 7}, restricted_key={"name": "Admin", "value": "secret"})
+    assert result["ok"] and triton.headers["http"]["x-api-key"] == triton.headers["grpc"]["x-api-key"] == "7"
+    assert triton.headers["http"]["admin"] == triton.headers["grpc"]["triton-grpc-protocol-admin"] == "secret"
+
+
+def test_headers_are_not_sent_to_replicas_but_the_key_is(run, cluster, triton):
+    assert run(release="demo", headers={"X-Api-Key": "x"}, restricted_key={"name": "admin", "value": "k"})["ok"]
+    assert triton.headers["http"]["admin"] == "k" and "x-api-key" not in triton.headers["http"] | triton.headers["grpc"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"headers": {"X Key": "1"}}, "headers has 'X Key', whose name or value no request can carry"),
+        ({"headers": {"X-Key": "a\nb"}}, "headers has 'X-Key'"),
+        ({"restricted_key": {"name": "k", "value": "é"}}, "restricted_key has 'k'"),
+        ({"ca_file": "/none/ca.pem"}, "ca_file is /none/ca.pem, which cannot be read"),
+    ],
+)
+def test_what_no_request_can_carry_is_named(run, triton, options, words):
+    assert words in run(url=triton.http, **options)["msg"]
+
+
+def test_a_certificate_is_trusted_only_if_its_authority_is_given(run, tmp_path):
+    key, certificate = make_certificate(tmp_path)
+    with FakeTriton((key, certificate)) as server:
+        assert run(url=server.http, grpc_url=server.grpc, ca_file=certificate)["ok"]
+        message = run(url=server.http, grpc_url=server.grpc, timeout=30)["msg"]
+    assert "HTTP: TLS failed: self" in message and "GRPC: TLS failed: self" in message and "in ca_file" in message
+
+
+def test_an_address_that_is_none_is_told(run):
+    assert "http://x:port: HTTP: x:port is no host:port" in run(url="http://x:port")["msg"]
+
+
+def test_versions_that_are_asked_for_must_be_loaded(run, triton):
+    assert run(url=triton.http, protocols=["http"], versions={"simple": 1})["ok"]
+    assert "model simple has version 1 loaded, expected 2 too" in run(url=triton.http, protocols=["http"], versions={"simple": [1, 2]})["msg"]
