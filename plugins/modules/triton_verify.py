@@ -388,7 +388,8 @@ ARGUMENT_SPEC = {
 }
 
 #: What both HTTP and gRPC carry.
-HEADER_NAME, HEADER_VALUE = re.compile(r"[A-Za-z0-9._-]+"), re.compile(r"[ -~]*")
+HEADER_NAME = re.compile(r"[A-Za-z0-9._-]+")
+HEADER_VALUE = re.compile(r"[ -~]*")
 
 
 def read_wanted(module: AnsibleModule) -> _verify.Wanted:

@@ -24,7 +24,8 @@ from ansible_collections.mlserving.triton.tests.unit.plugins.fake_triton import 
 
 ONES = numpy.ones(4, "int32")
 #: What Triton 2.51.0 answered about and for the model simple of the role's example: each .http is all that came over the connection, asked with
-#: "Connection: close"; each .pb is the gRPC message, serialized. infer and stream were asked with INPUT0 = 0 to 15 and INPUT1 = 1.
+#: "Connection: close", only that its head's lines end without a carriage return; each .pb is the gRPC message, serialized. infer and stream were
+#: asked with INPUT0 = 0 to 15 and INPUT1 = 1.
 RECORDED = pathlib.Path(__file__).parent / "fixtures" / "triton-2.51"
 INPUTS = {"INPUT0": ("INT32", ONES), "INPUT1": ("INT32", ONES)}
 
@@ -293,12 +294,15 @@ class Recorded(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         paths = {"/v2": "server", "/v2/models/simple": "model", "/v2/health/live": "live", "/v2/health/ready": "ready"}
-        self.wfile.write((RECORDED / f"{paths[self.path]}.http").read_bytes())
+        self.replay(paths[self.path])
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
-        name = self.inference if self.path.endswith("/infer") else "index"
-        self.wfile.write((RECORDED / f"{name}.http").read_bytes())
+        self.replay(self.inference if self.path.endswith("/infer") else "index")
+
+    def replay(self, name: str) -> None:
+        head, end, body = (RECORDED / f"{name}.http").read_bytes().partition(b"\n\n")
+        self.wfile.write((head + end).replace(b"\n", b"\r\n") + body)
 
 
 class RecordedService(service.GRPCInferenceServiceServicer):
