@@ -1,7 +1,7 @@
 # Copyright (c) the mlserving.triton authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The result of a benchmark as files: JSON, and one page of HTML with its plot. PRIVATE to the collection.
+"""The result of a benchmark as files: JSON, one page of HTML, and its plots as a picture. PRIVATE to the collection.
 
 A result is a dict: ok, model, inputs, addresses (protocol -> address), tool, connections, started (UTC), seconds, steps (of _benchmark), notes, problems.
 """
@@ -51,6 +51,16 @@ def as_html(result: dict) -> str:
             "</body>\n</html>\n",
         ]
     )
+
+
+def as_svg(result: dict) -> str:
+    """Return the plots beside each other as one picture that can stand in a document."""
+    drawn = plots(result["steps"])
+    width = WIDTH * max(1, len(drawn))
+    moved = [plot.replace("<svg ", f'<svg x="{WIDTH * number}" ', 1) for number, plot in enumerate(drawn)]
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {HEIGHT}" width="{width}" height="{HEIGHT}">'
+    style = f'<style>{STYLE}{PLOT_STYLE}</style><rect width="{width}" height="{HEIGHT}" fill="var(--back)"/>'
+    return "\n".join([head, style, *moved, "</svg>\n"])
 
 
 def _escape(text) -> str:
@@ -140,7 +150,7 @@ def _round_up(value: float) -> float:
     return next(factor * power for factor in (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10) if factor * power >= value)
 
 
-FILES = {"benchmark.json": as_json, "benchmark.html": as_html}
+FILES = {"benchmark.json": as_json, "benchmark.html": as_html, "benchmark.svg": as_svg}
 
 
 def write(folder: str, result: dict) -> list[str]:

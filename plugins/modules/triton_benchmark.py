@@ -137,7 +137,8 @@ options:
     default: 0
   report:
     description:
-      - Folder on the controller to write the report into, as C(benchmark.json) and C(benchmark.html), a page with a plot.
+      - Folder on the controller to write the report into, as C(benchmark.json), C(benchmark.html), a page with plots, and C(benchmark.svg), the
+        plots alone.
     type: path
 seealso:
   - module: mlserving.triton.triton_verify
@@ -286,7 +287,7 @@ reports:
   returned: with O(report), when a load was sent
   type: list
   elements: str
-  sample: [report/benchmark.json, report/benchmark.html]
+  sample: [report/benchmark.json, report/benchmark.html, report/benchmark.svg]
 """
 
 import datetime

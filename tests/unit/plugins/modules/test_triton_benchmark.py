@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import xml.etree.ElementTree
 
 import numpy
 import pytest
@@ -60,10 +61,11 @@ def test_both_protocols_and_a_report(benchmark, triton, tmp_path):
     assert [(step["protocol"], step["concurrency"]) for step in result["steps"]] == [("http", 1), ("http", 2), ("grpc", 1), ("grpc", 2)]
     assert all(step["throughput"] > 0 and step["lost"] == 0 and step["latency"]["p99"] > 0 for step in result["steps"])
     assert len(result["table"]) == 5 and set(result["best"]) == {"http", "grpc"} and triton.answered > 10
-    assert result["reports"] == [str(tmp_path / "report" / name) for name in ("benchmark.json", "benchmark.html")]
+    assert result["reports"] == [str(tmp_path / "report" / name) for name in ("benchmark.json", "benchmark.html", "benchmark.svg")]
     written = json.loads((tmp_path / "report/benchmark.json").read_text())
     assert written["steps"] == result["steps"] and written["ok"] and written["addresses"] == {"http": triton.http, "grpc": triton.grpc}
     page = (tmp_path / "report/benchmark.html").read_text()
+    assert xml.etree.ElementTree.parse(tmp_path / "report/benchmark.svg").getroot().get("width") == "1040"
     assert page.count("<svg") == 2 and "PASSED: benchmark of simple" in page and 'class="grpc p99"' in page
 
 
