@@ -391,8 +391,12 @@ class GrpcClient(_Client):
                 self._client.stop_stream(cancel_requests=True)
 
     def _next(self, arrived: queue.SimpleQueue, count: int):
+        left = self.deadline - time.monotonic()
         try:
-            return arrived.get(timeout=self._left())
+            if left <= 0:
+                # A stream that goes on has always something to take.
+                raise queue.Empty
+            return arrived.get(timeout=left)
         except queue.Empty:
             raise TritonError(f"no answer (the stream did not end in time; it had {count} responses)", connection=True) from None
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import concurrent.futures
 import http.server
 import pathlib
+import queue
 import socket
 import ssl
 import threading
@@ -389,3 +390,12 @@ def test_a_recorded_error_in_a_stream_is_told(replay, monkeypatch):
     monkeypatch.setattr(RecordedService, "stream", "stream-error")
     with replay("grpc") as client, pytest.raises(_triton_client.TritonError, match="refused: Request for unknown model: 'nope' is not found"):
         client.stream("nope", "", INPUTS, {})
+
+
+def test_a_stream_that_has_more_to_take_ends_with_the_deadline_all_the_same():
+    waiting = queue.SimpleQueue()
+    waiting.put(("a response", None))
+    client = _triton_client.GrpcClient("127.0.0.1:1", time.monotonic() + 5)
+    client.deadline = time.monotonic()
+    with client, pytest.raises(_triton_client.TritonError, match="the stream did not end in time; it had 7 responses"):
+        client._next(waiting, 7)
