@@ -123,14 +123,16 @@ class Runner:
         with tempfile.TemporaryDirectory(prefix="perf-analyzer-") as folder:
             with open(os.path.join(folder, "inputs.json"), "w", encoding="utf-8") as stream:
                 json.dump(self._inputs, stream)
+            words, most = self.command(folder, concurrency, seconds), seconds + SPARE_SECONDS
             try:
-                said = subprocess.run(
-                    self.command(folder, concurrency, seconds), capture_output=True, text=True, timeout=seconds + SPARE_SECONDS, check=False
-                )
+                said = subprocess.run(words, capture_output=True, text=True, timeout=most, check=False)
+            except subprocess.TimeoutExpired:
+                raise LoadError(f"{NAME} did not end within {most:.0f} seconds.") from None
+            except OSError as error:
+                raise LoadError(f"{NAME} does not run: {error}. Choose the tool builtin.") from None
+            try:
                 with open(os.path.join(folder, "out.csv"), encoding="utf-8") as stream:
                     rows = list(csv.DictReader(stream))
-            except subprocess.TimeoutExpired:
-                raise LoadError(f"{NAME} did not end within {seconds + SPARE_SECONDS:.0f} seconds.") from None
             except OSError:
                 raise LoadError(f"{NAME} did not measure: {_last_line(said.stderr) or _last_line(said.stdout) or 'it says nothing'}") from None
         return parsed(rows, said.stdout)

@@ -90,8 +90,8 @@ def run_here(wanted: Job) -> dict:
     return crew.run().report(_load.datetime.datetime.now(_load.datetime.timezone.utc)) | {"waits": dict(crew.tally.waits)}
 
 
-def prepared(triton: FakeTriton, protocol: str, case: dict = CASE, **more) -> Job:
-    return _load_request.job(_verify.prepare([("", case)])[0], protocol, getattr(triton, protocol), time.monotonic() + 5, **more)
+def prepared(triton: FakeTriton, protocol: str, case: dict | None = None, **more) -> Job:
+    return _load_request.job(_verify.prepare([("", case or CASE)])[0], protocol, getattr(triton, protocol), time.monotonic() + 5, **more)
 
 
 @pytest.fixture
