@@ -254,7 +254,7 @@ class _Servicer(service.GRPCInferenceServiceServicer):
         self._triton = triton
 
     def _note(self, context) -> None:
-        self._triton.headers["grpc"] = {name: value for name, value in context.invocation_metadata()}
+        self._triton.headers["grpc"] = dict(context.invocation_metadata())
 
     def ServerLive(self, request, context):
         self._note(context)
