@@ -30,7 +30,11 @@ RETURN = r"""
 _value:
   description: C(http) for paths, C(grpc) and C(health) for methods, and C(shutdown), the seconds that the front gives its last requests.
   type: dict
-  sample: {http: "^(/v2/logging)$", grpc: "^/inference.GRPCInferenceService/(LogSettings)$", health: "^/inference.GRPCInferenceService/Server(Live|Ready)$", shutdown: "5"}
+  sample:
+    http: "^(/v2/logging)$"
+    grpc: "^/inference.GRPCInferenceService/(LogSettings)$"
+    health: "^/inference.GRPCInferenceService/Server(Live|Ready)$"
+    shutdown: "5"
 """
 
 from ansible_collections.mlserving.triton.plugins.module_utils import _front

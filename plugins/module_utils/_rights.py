@@ -53,7 +53,7 @@ OPTIONAL = {
     "gateway": ("gateway.networking.k8s.io", "httproutes"),
 }
 #: What stands in for a right: replicas are asked over HTTP through the API server's proxy where ports may not be forwarded.
-INSTEAD = {("create", "", "pods/portforward"): ("get", "", "pods/proxy")}
+INSTEAD = {("create", "", "pods/portforward"): (("get", "", "pods/proxy"), ("create", "", "pods/proxy"))}
 
 
 def missing(api: "client.ApiClient", namespace: str, options: dict | None = None) -> list[str]:
@@ -79,7 +79,7 @@ def missing(api: "client.ApiClient", namespace: str, options: dict | None = None
 
 
 def _replaced(right: tuple[str, str, str], allowed) -> bool:
-    return right in INSTEAD and allowed(INSTEAD[right])
+    return right in INSTEAD and all(allowed(other) for other in INSTEAD[right])
 
 
 def namespace_labels(api: "client.ApiClient", namespace: str) -> dict:

@@ -42,11 +42,6 @@ class Case:
     steps: tuple = ()
 
     @property
-    def requests(self) -> int:
-        """How many requests the case sends."""
-        return len(self.steps) or 1
-
-    @property
     def wanted(self) -> dict[str, int]:
         """Output -> how many classes to ask for, 0 for its values."""
         return {tensor["name"]: tensor.get("top") or len(tensor.get("classes") or ()) for tensor in self._expected}

@@ -15,7 +15,8 @@ import pytest
 from ansible_collections.mlserving.triton.plugins.module_utils import _probe_requests, _serving, _verify_cases
 from ansible_collections.mlserving.triton.tests.unit.plugins.fake_triton import FakeTriton
 
-CONFIG = 'backend: "python" max_batch_size: 0 input [ { name: "INPUT0" data_type: TYPE_INT32 dims: [ 4 ] }, { name: "INPUT1" data_type: TYPE_INT32 dims: [ 4 ] } ]'
+TENSOR = '{ name: "%s" data_type: TYPE_INT32 dims: [ 4 ] }'
+CONFIG = f'backend: "python" max_batch_size: 0 input [ {TENSOR % "INPUT0"}, {TENSOR % "INPUT1"} ]'
 FULL = "- inputs: [{name: INPUT0, datatype: INT32, shape: [4], data: [1]}, {name: INPUT1, datatype: INT32, shape: [4], data: [2]}]\n"
 BY_CONFIG = "- inputs: [{name: INPUT0, fill: ones}, {name: INPUT1, data: [2]}]\n"
 

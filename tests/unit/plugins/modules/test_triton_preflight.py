@@ -105,11 +105,16 @@ def test_no_secret_is_in_any_answer(run, cluster):
 
 
 def test_rights_that_are_missing_are_named(run, cluster):
-    cluster.denied = {("create", "secrets"), ("create", "pods/portforward"), ("get", "nodes")}
+    cluster.denied = {("create", "secrets"), ("create", "pods/portforward"), ("create", "pods/proxy"), ("get", "nodes")}
     message = run()["msg"]
     assert f"On {cluster.url}, named by the inventory, the credentials lack these rights in namespace triton: " in message
     assert ": create secrets, create pods/portforward." in message
     assert message.startswith("Nothing was changed.") and "administrator" in message
+
+
+def test_the_api_servers_proxy_stands_in_for_forwarded_ports(run, cluster):
+    cluster.denied = {("create", "pods/portforward")}
+    assert "failed" not in run()
 
 
 @pytest.mark.parametrize("verb", ["list", "delete"])
