@@ -470,6 +470,10 @@ class Download:
                 self._fd = os.open(self.source, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
             return self._fd
 
+    def settle(self, start, length):
+        """Have the disk begin with a part, so that little is left to wait for in the end; this advice does so on Linux, and drops nothing unwritten."""
+        os.posix_fadvise(self._open(), start, length, os.POSIX_FADV_DONTNEED)
+
     def arrived(self, number, headers):
         """Take note of a part; return whether the file is complete.
 
@@ -596,6 +600,7 @@ class Fetch:
         try:
             # A part of no bytes cannot be asked for.
             headers = self._store.read(download.file, start, length, write) if length else None
+            download.settle(start, length)
             download.arrived(number, headers)
         except BrokenError as error:
             if tries <= 1 or download.count > 1:
