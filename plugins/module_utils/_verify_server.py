@@ -76,6 +76,8 @@ class _Attempt:
         self._metadata: dict = {}
         # What is being asked, as a problem names it.
         self._at = ""
+        # Models of which another version may answer in a moment.
+        self._changing: set = set()
 
     def run(self) -> dict:
         with contextlib.ExitStack() as stack:
@@ -141,7 +143,11 @@ class _Attempt:
         report["version"] = client.metadata().get("version", "")
         index = self._index(client)
         report["models"], problems = _verify.judge_models(index, wanted)
-        moving = any(entry["state"] in ("LOADING", "UNLOADING") for entry in index)
+        self._changing = {entry["name"] for entry in index if entry["state"] in ("LOADING", "UNLOADING")}
+        moving = bool(self._changing)
+        if self._settling:
+            ready = {(entry["name"], entry["version"]) for entry in index if entry["state"] == "READY"}
+            self._changing |= {model for model, versions in wanted.versions.items() if not all((model, version) in ready for version in versions)}
         for problem in problems:
             self._problem(problem, moving)
         for problem in _verify.missing(index, wanted):
@@ -205,7 +211,7 @@ class _Attempt:
             outcome["message"] = where + str(error)
         outcome["ok"] = not outcome["message"]
         if outcome["message"]:
-            self._problem(f"{client.protocol.upper()}{self._at}: {outcome['message']}")
+            self._problem(f"{client.protocol.upper()}{self._at}: {outcome['message']}", case.model in self._changing)
 
     def _infer(self, client, case: _verify.Case, place: _triton_client.Place | None, outcome: dict) -> None:
         """Send one request of a case and add to the outcome what came back.
