@@ -35,7 +35,7 @@ def requests(folder):
 @pytest.mark.parametrize("cases", [FULL, BY_CONFIG])
 def test_the_first_plain_case_becomes_a_request(tmp_path, cases):
     found = requests(source(tmp_path, "- {inputs: [{name: INPUT0, fill: ones}], stream: true}\n" + cases))
-    head, _, body = base64.b64decode(found["simple"]).partition(b"\r\n\r\n")
+    head, _end, body = base64.b64decode(found["simple"]).partition(b"\r\n\r\n")
     assert head.startswith(b"POST /v2/models/simple/infer HTTP/1.1\r\n") and f"Content-Length: {len(body)}".encode() in head
     length = int(head.rpartition(b"Inference-Header-Content-Length: ")[2])
     assert [tensor["name"] for tensor in json.loads(body[:length])["inputs"]] == ["INPUT0", "INPUT1"]
