@@ -4,7 +4,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 SCENARIO ?= --all
 .NOTPARALLEL:
 
-.PHONY: help demo lab lab-down examples test lint sanity unit packaging molecule bench bench-repository bench-model-cache bench-verification
+.PHONY: help demo lab lab-down examples test lint sanity unit packaging molecule bench bench-repository bench-model-cache bench-verification bench-traffic bench-front
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -49,6 +49,12 @@ bench-model-cache: .controller ## the replicas' starts in docs/benchmarks.md, wi
 
 bench-verification: .controller ## the verification's figures in docs/benchmarks.md (8 minutes)
 	benchmarks/verification
+
+bench-traffic: .controller ## the lost requests' figures in docs/benchmarks.md, beside the public chart's objects (20 minutes)
+	benchmarks/traffic
+
+bench-front: .controller ## what the front costs, in docs/benchmarks.md (5 minutes)
+	benchmarks/front
 
 .PHONY: .controller .tools
 .controller:
