@@ -50,7 +50,7 @@ bench-model-cache: .controller ## the replicas' starts in docs/benchmarks.md, wi
 bench-verification: .controller ## the verification's figures in docs/benchmarks.md (8 minutes)
 	benchmarks/verification
 
-bench-traffic: .controller ## the lost requests' figures in docs/benchmarks.md, beside the public chart's objects (20 minutes)
+bench-traffic: .controller ## the lost requests' figures in docs/benchmarks.md, beside the public chart's objects (40 minutes)
 	benchmarks/traffic
 
 bench-front: .controller ## what the front costs, in docs/benchmarks.md (5 minutes)
