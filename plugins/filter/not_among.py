@@ -14,7 +14,8 @@ description:
 positional: _input
 options:
   _input:
-    description: Objects with C(apiVersion), C(kind) and C(name), as M(mlserving.triton.triton_preflight) returns them as C(optional_objects).
+    description:
+      - Objects with C(apiVersion), C(kind) and C(name), as M(mlserving.triton.triton_preflight) returns them as C(optional_objects), or manifests.
     type: list
     elements: dict
     required: true
@@ -43,10 +44,9 @@ _value:
 def not_among(found: list[dict], objects: list[dict]) -> list[dict]:
     wanted = {(entry["kind"], entry["metadata"]["name"]) for entry in objects}
     namespace = next((entry["metadata"]["namespace"] for entry in objects), "")
-    stale = [entry for entry in found if (entry["kind"], entry["name"]) not in wanted]
-    return [
-        {"apiVersion": entry["apiVersion"], "kind": entry["kind"], "metadata": {"name": entry["name"], "namespace": namespace}} for entry in stale
-    ]
+    named = [(entry["apiVersion"], entry["kind"], entry["name"] if "name" in entry else entry["metadata"]["name"]) for entry in found]
+    stale = dict.fromkeys(entry for entry in named if entry[1:] not in wanted)
+    return [{"apiVersion": version, "kind": kind, "metadata": {"name": name, "namespace": namespace}} for version, kind, name in stale]
 
 
 class FilterModule:

@@ -12,12 +12,12 @@ from ansible_collections.mlserving.triton.plugins.module_utils._secret import Se
 APPS = "/apis/apps/v1"
 
 
-def unused(secrets: Secrets, release: str, keep: str) -> list[str]:
+def unused(secrets: Secrets, release: str, *keep: str) -> list[str]:
     """Return the names of the release's Secrets, but for ``keep``, that no live object refers to, sorted.
 
     :raises SecretError: the API server refuses or does not answer
     """
-    names = {secret["metadata"]["name"] for secret in secrets.of_release(release)} - {keep}
+    names = {secret["metadata"]["name"] for secret in secrets.of_release(release)}.difference(keep)
     # Asked after the Secrets, so that what came up in between is seen.
     return sorted(names - in_use(secrets)) if names else []
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import datetime
 
-from ansible_collections.mlserving.triton.plugins.module_utils import _kube, _pod_security
+from ansible_collections.mlserving.triton.plugins.module_utils import _kube, _pod_security, _releases, _secret
 
 try:
     from cryptography import x509
@@ -108,6 +108,12 @@ def replicas_to_send(api, namespace: str, deployment: str, manager: str, wanted:
     return None if owned else found["spec"]["replicas"]
 
 
+def replicas_now(api, namespace: str, deployment: str) -> int | None:
+    """Return how many replicas the Deployment asks for; None if there is none."""
+    found = _kube.get(api, f"/apis/apps/v1/namespaces/{namespace}/deployments/{deployment}/scale", absent_is_empty=True)
+    return found and (found["spec"].get("replicas") or 0)
+
+
 def same_release(api, namespace: str, deployment: str, labels: dict) -> str:
     """Return what is wrong if another Deployment's pods carry the labels that ours are found by."""
     selector = ",".join(f"{name}%3D{value}" for name, value in labels.items())
@@ -168,5 +174,7 @@ def optional_objects(api, namespace: str, owner: str, release: str) -> list[dict
     found = []
     for path, version, kind in OPTIONAL:
         for entry in items(api, f"{path.format(namespace)}?labelSelector={selector}", METADATA):
-            found.append({"apiVersion": version, "kind": kind, "name": entry["metadata"]["name"]})
+            # A kept release is nothing that the variables ask for.
+            if (entry["metadata"].get("labels") or {}).get(_secret.COMPONENT) != _releases.RELEASE:
+                found.append({"apiVersion": version, "kind": kind, "name": entry["metadata"]["name"]})
     return found

@@ -214,6 +214,11 @@ send_replicas:
   returned: always
   type: int
   sample: 4
+replicas_before:
+  description: The number of replicas that the Deployment has; null if there is none, or if an autoscaler decides.
+  returned: always
+  type: int
+  sample: 2
 probe:
   description: Name of the ConfigMap with what the start-up probe sends, and its content, model by model, in base64. Both are empty if it sends nothing.
   returned: always
@@ -299,6 +304,7 @@ ARGUMENT_SPEC = {
     "model_repository": {"type": "str", "default": ""},
     "chart_values": {"type": "dict", "default": {}},
     "serving": {"type": "dict", "default": {}},
+    "ignore_autoscaler": {"type": "bool", "default": False},
     "source": {"type": "str", "default": ""},
     "credentials": {"type": "dict", "options": CREDENTIALS, "default": {}},
 }
@@ -372,8 +378,9 @@ def look_at_serving(module: AnsibleModule, api: "kubernetes.client.ApiClient", n
     """Return (what the manifests need to know of the cluster, what is wrong there)."""
     inputs, options = module.params["inputs"], module.params["serving"]
     namespace, labels = inputs["namespace"], {"app": names["app"], "release": inputs["release"]}
-    scaled_by = _serving_cluster.autoscaler(api, namespace, names["fullname"])
+    scaled_by = "" if module.params["ignore_autoscaler"] else _serving_cluster.autoscaler(api, namespace, names["fullname"])
     found = {
+        "replicas_before": None if scaled_by else _serving_cluster.replicas_now(api, namespace, names["fullname"]),
         "autoscaler": scaled_by,
         "send_replicas": _serving_cluster.replicas_to_send(api, namespace, names["fullname"], _secret.OWNER, int(inputs["replicas"]), scaled_by),
         "probe": {"name": "", "requests": {}},
@@ -383,7 +390,7 @@ def look_at_serving(module: AnsibleModule, api: "kubernetes.client.ApiClient", n
     if scaled_by and "triton_replicas" in module.params["chart_values"]:
         problems.append(
             f"replicaCount is {inputs['replicas']}, but the HorizontalPodAutoscaler {scaled_by} decides on the number of replicas. "
-            "Leave replicaCount out, or remove the autoscaler."
+            "Leave replicaCount out, set triton_ignore_autoscaler to true, or remove the autoscaler."
         )
     if not options:
         return found, problems

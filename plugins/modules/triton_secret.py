@@ -375,7 +375,7 @@ def prune(module: AnsibleModule, params: dict, secrets: _secret.Secrets, result:
 
 
 def absent(module: AnsibleModule, params: dict, secrets: _secret.Secrets) -> dict:
-    only = _secret_references.unused(secrets, params["release"], "") if params["prune"] else None
+    only = _secret_references.unused(secrets, params["release"]) if params["prune"] else None
     outcome = _secret.ensure_absent(secrets, params["release"], params["name"], module.check_mode, only)
     for text in outcome.warnings:
         module.warn(text)
