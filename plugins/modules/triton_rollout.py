@@ -181,6 +181,8 @@ ARGUMENT_SPEC = {
     "timeout": {"type": "int", "default": 600},
     "log_lines": {"type": "int", "default": 20},
     "renew_failed": {"type": "bool", "default": False},
+    # The action plugin's: a file for lines on the progress.
+    "_progress": {"type": "path"},
 }
 
 
@@ -189,7 +191,8 @@ def main() -> None:
     api = _cluster.from_module(module)[0]
     if module.check_mode:
         module.exit_json(changed=False, skipped=True, msg="check mode applies nothing, so there is no rollout to wait for")
-    rollout = _rollout_watch.Rollout(api, module.params["namespace"], module.params["deployment"], module.params["log_lines"])
+    given = {key: module.params[key] for key in ("namespace", "log_lines")}
+    rollout = _rollout_watch.Rollout(api, name=module.params["deployment"], progress=module.params["_progress"], **given)
     try:
         renewed = rollout.renew_failed() if module.params["renew_failed"] else []
         result = rollout.wait(module.params["timeout"])
