@@ -105,6 +105,12 @@ CREATION_CURES = (
     (r"failed quota: .*must specify", "quota", "Give every container what the quota counts, or have a LimitRange set defaults.", False),
     (r"exceeded quota", "quota", "Free some of the namespace's quota, or have it raised.", True),
     (r"violates PodSecurity", "pod_security", "Change the pods' security settings as the message says, or the namespace's level.", False),
+    (
+        r"failed calling webhook .*service \"[^\"]+\" not found",
+        "admission",
+        "The cluster's own admission webhook is gone but still registered: have it put back, or its configuration deleted.",
+        False,
+    ),
     (r"failed calling webhook", "admission", "The cluster's own admission webhook does not answer: have the server behind it looked at.", True),
     (r"admission webhook .* denied|ValidatingAdmissionPolicy .* denied", "admission", "Change the pods as this rule of the cluster demands.", False),
     (r"usage per (?:Container|Pod) is|limit to request ratio", "limit_range", "Keep to the namespace's LimitRange (kubectl get limitrange).", False),

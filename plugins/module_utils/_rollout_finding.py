@@ -10,7 +10,7 @@ import dataclasses
 #: Seconds that a state must last which may pass by itself: no node is free, a quota is used up.
 PATIENCE = 30
 #: Seconds for what is certain unless it has only just been put right.
-SOON = 5
+SOON = 2
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,7 +27,7 @@ except ImportError:
     kubernetes = None
 
 #: Seconds after which the state is looked at again although nothing was heard.
-LOOK_AGAIN = 5
+LOOK_AGAIN = 2
 #: Seconds between two looks at least, so that a burst of events is one look.
 BURST = 0.2
 #: Seconds between two attempts while the cluster does not answer.
@@ -200,7 +200,7 @@ class Rollout:
             if now - self._since[finding.subject, finding.cause] < finding.patience:
                 continue
             log, note = self._log(finding) if finding.container else ("", "")
-            known = _explain(finding, log)
+            known = explain(finding, log)
             if finding.log_decides and not (known and (known.certain or finding.attempts >= 2)):
                 continue
             if finding.cause == "probe":
@@ -208,9 +208,7 @@ class Rollout:
             raise self._error(state, finding, known, log, note)
 
     def _error(self, state, finding, known, log, note) -> RolloutError:
-        cause, why, todo = finding.cause, finding.why, finding.todo
-        if known and finding.cause in ("crash", "probe", "not_ready", "stuck"):
-            cause, why, todo = known.cause, f"{finding.why}: {known.why}", known.todo
+        cause, why, todo = words(finding, known)
         lines = _triton_log.relevant(log, self._log_lines)
         text = [f"The rollout of {self._where} failed: {finding.subject}: {why}", f"What to do: {todo}"]
         if note:
@@ -286,7 +284,7 @@ class Rollout:
             time.sleep(min(BURST, seconds))
 
 
-def _explain(finding: _rollout_finding.Finding, log: str) -> _triton_log.Explanation | None:
+def explain(finding: _rollout_finding.Finding, log: str) -> _triton_log.Explanation | None:
     """Return what the container's log says about the finding."""
     if finding.cause == "stuck":
         return _triton_log.explain_hanging(log)
@@ -295,3 +293,10 @@ def _explain(finding: _rollout_finding.Finding, log: str) -> _triton_log.Explana
     if finding.container == _model_cache.CONTAINER:
         return _triton_log.explain_fetching(log)
     return _triton_log.explain(log)
+
+
+def words(finding: _rollout_finding.Finding, known: _triton_log.Explanation | None) -> tuple[str, str, str]:
+    """Return cause, why and what to do, with what the log says about it."""
+    if known and finding.cause in ("crash", "probe", "not_ready", "stuck"):
+        return known.cause, f"{finding.why}: {known.why}", known.todo
+    return finding.cause, finding.why, finding.todo

@@ -120,11 +120,12 @@ def _short(resource: str, wanted: Decimal, nodes: dict[str, Refusal], of: int) -
     asks = f"it requests {shown(resource, wanted)} of {resource}"
     if not any(refusal.total for refusal in nodes.values()):
         return f"{asks}, which {'no node has' if len(nodes) == of else _names(list(nodes)) + (' has' if len(nodes) == 1 else ' have') + ' none of'}"
-    free = {name: f"{shown(resource, each.free)} free of {shown(resource, each.total)}" for name, each in nodes.items()}
+    have = {name: each for name, each in nodes.items() if each.total}
+    free = {name: f"{shown(resource, each.free)} free of {shown(resource, each.total)}" for name, each in have.items()}
     if len(nodes) <= NAMED:
-        return f"{asks}; " + ", ".join(f"node {name} has {words}" for name, words in free.items())
-    best = max(nodes, key=lambda name: nodes[name].free)
-    return f"{asks}; of {len(nodes)} nodes {best} has the most: {free[best]}"
+        return f"{asks}; " + ", ".join(f"node {name} has {free.get(name, 'none')}" for name in nodes)
+    best = max(have, key=lambda name: have[name].free)
+    return f"{asks}; of the {len(have)} nodes that have any {best} has the most: {free[best]}"
 
 
 def _names(nodes: list[str]) -> str:

@@ -96,9 +96,9 @@ SIGNATURES = (
     ),
     # run, with a port that was taken
     _sign(
-        r"failed to start (?P<detail>HTTP|GRPC|Metrics) service|Socket '[^']+' already in use",
+        r"failed to start (?P<detail>HTTP|GRPC|Metrics) service|Socket '[^']+' already in use|cannot listen to .* at the same address and port",
         "port",
-        "a port that Triton wants to listen on is taken",
+        "a port that Triton wants to listen on is taken, or given twice",
         "Give Triton's HTTP, gRPC and metrics services different ports, and no host network that others use.",
     ),
     # python_backend src/stub_launcher.cc
@@ -273,10 +273,10 @@ def explain_fetching(log: str) -> Explanation | None:
 
 def explain_hanging(log: str) -> Explanation | None:
     """Return why a server that runs will never listen: the program of a Python model did not start, which Triton waits for."""
-    found = re.search(r"triton_python_backend_stub: error while loading shared libraries: ([^:\s]+)", log)
+    found = re.search(r"triton_python_backend_stub: error while loading shared libraries: ([^\n]+)", log)
     if not found:
         return None
-    why = f"Triton waits for its Python backend, whose program lacks the library {found[1]}"
+    why = f"Triton waits for its Python backend, whose program cannot load a library: {found[1]}"
     return Explanation(
         "image", why, "Use an image whose Python fits its Python backend: the library belongs to the Python that the stub was built with."
     )
@@ -310,8 +310,8 @@ def explain_silence(log: str) -> Explanation | None:
         return Explanation(
             "model_load",
             f"it had not finished loading {', '.join(unfinished)}",
-            "Give the start-up probe more time if the model is large. If its Python stub died, the linker's message stands in the log (a library such as "
-            "libpython is missing).",
+            "Give the start-up probe more time if the model is large, and the pod more memory if it is a Python model: where Kubernetes does not see that "
+            "a process in a container was killed (cgroup v1), Triton waits for it in vain.",
         )
     if "memory_manager.cc" in log and not loading:
         return Explanation(
@@ -328,6 +328,6 @@ def relevant(log: str, count: int) -> list[str]:
     lines = [line.rstrip() for line in log.splitlines() if line.strip() and not re.match(r"[+|]|I\d{4} .*\] *$", line) and not NOISE.search(line)]
     # Indented lines belong to a text of several lines, such as the list of options after an unknown one.
     chosen = [
-        line for line in lines if re.match(r"E\d{4} |(?=\S).*(?:Traceback|error:|failed|unable to|not found|unrecognized)", line, re.I)
+        line for line in lines if re.match(r"E\d{4} |(?=\S).*(?:Traceback|error:|failed|unable to|cannot|not found|unrecognized)", line, re.I)
     ] or lines
     return [redact(line) for line in chosen[-count:]] if count > 0 else []
