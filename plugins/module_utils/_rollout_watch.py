@@ -8,7 +8,17 @@ from __future__ import annotations
 import dataclasses
 import time
 
-from ansible_collections.mlserving.triton.plugins.module_utils import _kube, _pods, _rollout, _triton_log
+from ansible_collections.mlserving.triton.plugins.module_utils import (
+    _kube,
+    _model_cache,
+    _pods,
+    _rollout,
+    _rollout_finding,
+    _rollout_pod,
+    _rollout_progress,
+    _scheduling,
+    _triton_log,
+)
 
 try:
     import kubernetes.client
@@ -17,7 +27,7 @@ except ImportError:
     kubernetes = None
 
 #: Seconds after which the state is looked at again although nothing was heard.
-LOOK_AGAIN = 5
+LOOK_AGAIN = 2
 #: Seconds between two looks at least, so that a burst of events is one look.
 BURST = 0.2
 #: Seconds between two attempts while the cluster does not answer.
@@ -27,6 +37,8 @@ UNREACHED = 30
 #: How many lines of a log are searched for signatures, and of how many pods the events are read.
 LOG_TAIL = 1000
 EVENT_PODS = 5
+#: Seconds for which a listing of all nodes and pods is good.
+VIEW_AGE = 5
 
 
 class RolloutError(Exception):
@@ -46,6 +58,8 @@ class _State:
     pods: list
     events: list
     version: str
+    view: _scheduling.View | None
+    left: list
 
     def rows(self) -> list[dict]:
         return [_pods.row(pod) for pod in self.pods]
@@ -54,11 +68,14 @@ class _State:
 class Rollout:
     """One Deployment's rollout."""
 
-    def __init__(self, api, namespace: str, name: str, log_lines: int):
+    def __init__(self, api, namespace: str, name: str, log_lines: int, progress: str | None = None):
         self._core, self._apps = kubernetes.client.CoreV1Api(api), kubernetes.client.AppsV1Api(api)
         self._namespace, self._name = namespace, name
         self._log_lines = log_lines
         self._since: dict = {}
+        self._view, self._view_at = None, None
+        self._old: set | None = None
+        self._progress = _rollout_progress.Progress(progress)
         self._where = f"deployment {name} in namespace {namespace}"
 
     def wait(self, timeout: float) -> dict:
@@ -80,6 +97,7 @@ class Rollout:
                         "pods": state.rows(),
                     }
                 self._raise_if_failed(state)
+                self._tell(state)
             except _kube.RequestError as error:
                 # A cluster that was never reached is most likely named wrongly; one that answered before may come back.
                 if not error.transient or (state is None and time.monotonic() - started > UNREACHED):
@@ -97,7 +115,10 @@ class Rollout:
 
         :raises _kube.RequestError: the cluster refused a request
         """
-        failed = [row["name"] for row in self._look().rows() if _pods.has_failed(row)]
+        state = self._look()
+        # A pod whose volume could not be mounted is tried again by its kubelet after up to 2 minutes only.
+        unmounted = {finding.subject for finding in self._findings(state) if finding.cause in ("config", "volume")}
+        failed = [row["name"] for row in state.rows() if _pods.has_failed(row) or (row["node"] and f"pod {row['name']}" in unmounted)]
         for pod in failed:
             try:
                 _kube.call(f"deleting the failed pod {pod}", self._core.delete_namespaced_pod, pod, self._namespace)
@@ -115,19 +136,62 @@ class Rollout:
         replicaset = _rollout.newest(deployment, replicasets)
         listed = _kube.call(what, self._core.list_namespaced_pod, self._namespace, label_selector=selector)
         pods = _rollout.pods_of(replicaset, listed["items"])
-        return _State(deployment, replicaset, pods, self._events(pods), listed["metadata"]["resourceVersion"])
+        left = _rollout.left_by(replicaset, listed["items"])
+        if self._old is None:
+            # What failed before is not of this rollout.
+            self._old = {pod["metadata"]["name"] for pod in left}
+        left = [pod for pod in left if pod["metadata"]["name"] not in self._old]
+        return _State(deployment, replicaset, pods, self._events(pods), listed["metadata"]["resourceVersion"], self._nodes(pods), left)
+
+    def _nodes(self, pods: list[dict]) -> _scheduling.View | None:
+        """Return all nodes and pods if a pod waits for a node; None if none does, or this account may not list them."""
+        if all(pod["spec"].get("nodeName") for pod in pods):
+            return None
+        if self._view_at is None or time.monotonic() - self._view_at > VIEW_AGE:
+            self._view, self._view_at = self._list_nodes(), time.monotonic()
+        return self._view
+
+    def _list_nodes(self) -> _scheduling.View | None:
+        try:
+            nodes = _kube.call("listing the nodes", self._core.list_node)["items"]
+            living = {"field_selector": "status.phase!=Succeeded,status.phase!=Failed"}
+            pods = _kube.call("listing the pods of all namespaces", self._core.list_pod_for_all_namespaces, **living)["items"]
+        except _kube.RequestError as error:
+            if error.status != 403:
+                raise
+            return None
+        return _scheduling.View(nodes, pods, _scheduling.is_autoscaled(nodes, pods) or self._has_autoscaler_status())
+
+    def _has_autoscaler_status(self) -> bool:
+        try:
+            _kube.call("looking for a cluster autoscaler", self._core.read_namespaced_config_map, "cluster-autoscaler-status", "kube-system")
+        except _kube.RequestError as error:
+            if error.status not in (403, 404):
+                raise
+            return error.status == 403
+        return True
 
     def _events(self, pods: list[dict]) -> list[dict]:
-        """Return the events of the first pods that are not ready, the oldest first."""
-        events = []
-        for pod in [pod for pod in pods if not _pods.is_ready(pod)][:EVENT_PODS]:
-            what = f"reading the events of pod {pod['metadata']['name']}"
-            fields = f"involvedObject.uid={pod['metadata']['uid']}"
-            events += _kube.call(what, self._core.list_namespaced_event, self._namespace, field_selector=fields)["items"]
-        return sorted(events, key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or event["metadata"].get("creationTimestamp") or "")
+        """Return the events of the first pods that are not ready, and of the claims of those that have no node, the oldest first."""
+        events, waiting = [], [pod for pod in pods if not _pods.is_ready(pod)][:EVENT_PODS]
+        selectors = {f"involvedObject.uid={pod['metadata']['uid']}": f"pod {pod['metadata']['name']}" for pod in waiting}
+        for claim in [claim for pod in waiting if not pod["spec"].get("nodeName") for claim in _rollout_pod.claims(pod)]:
+            selectors[f"involvedObject.kind=PersistentVolumeClaim,involvedObject.name={claim}"] = f"PersistentVolumeClaim {claim}"
+        for fields, whose in selectors.items():
+            events += _kube.call(f"reading the events of {whose}", self._core.list_namespaced_event, self._namespace, field_selector=fields)["items"]
+        return sorted(
+            events, key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or event["metadata"].get("creationTimestamp") or ""
+        )
+
+    def _findings(self, state: _State) -> list[_rollout_finding.Finding]:
+        return _rollout.findings(state.deployment, state.replicaset, state.pods, state.events, state.view, state.left)
+
+    def _tell(self, state: _State) -> None:
+        status, wanted = state.deployment.get("status", {}), _rollout.wanted_replicas(state.deployment)
+        self._progress.tell(wanted, state.pods, state.events, (status.get("replicas") or 0) - (status.get("updatedReplicas") or 0))
 
     def _raise_if_failed(self, state: _State) -> None:
-        found = _rollout.findings(state.deployment, state.replicaset, state.pods, state.events)
+        found = self._findings(state)
         now = time.monotonic()
         # Our own clock: the cluster's may differ.
         keys = {(finding.subject, finding.cause): finding for finding in found}
@@ -136,7 +200,7 @@ class Rollout:
             if now - self._since[finding.subject, finding.cause] < finding.patience:
                 continue
             log, note = self._log(finding) if finding.container else ("", "")
-            known = _triton_log.explain(log)
+            known = explain(finding, log)
             if finding.log_decides and not (known and (known.certain or finding.attempts >= 2)):
                 continue
             if finding.cause == "probe":
@@ -144,9 +208,7 @@ class Rollout:
             raise self._error(state, finding, known, log, note)
 
     def _error(self, state, finding, known, log, note) -> RolloutError:
-        cause, why, todo = finding.cause, finding.why, finding.todo
-        if known and finding.cause in ("crash", "probe"):
-            cause, why, todo = known.cause, f"{finding.why}: {known.why}", known.todo
+        cause, why, todo = words(finding, known)
         lines = _triton_log.relevant(log, self._log_lines)
         text = [f"The rollout of {self._where} failed: {finding.subject}: {why}", f"What to do: {todo}"]
         if note:
@@ -178,7 +240,7 @@ class Rollout:
                 subject = f"pod {pod['metadata']['name']}"
                 # A run that ended says more than one that has only begun.
                 ended = "terminated" in (status.get("lastState") or {})
-                log, note = self._log(_rollout.Finding("timeout", subject, "", "", container=status["name"], running=ended))
+                log, note = self._log(_rollout_finding.Finding("timeout", subject, "", "", container=status["name"], running=ended))
                 known = _triton_log.explain(log) or _triton_log.explain_silence(log)
                 lines = _triton_log.relevant(log, self._log_lines)
                 text += [f"{subject}: {known.why}. {known.todo}"] if known else []
@@ -187,7 +249,7 @@ class Rollout:
                 return lines
         return []
 
-    def _log(self, finding: _rollout.Finding) -> tuple[str, str]:
+    def _log(self, finding: _rollout_finding.Finding) -> tuple[str, str]:
         """Return (log of the container's last run that ended, a note if it cannot be read)."""
         pod = finding.subject.removeprefix("pod ")
         what = f"reading the log of container {finding.container} of {finding.subject}"
@@ -220,3 +282,21 @@ class Rollout:
             if not error.transient:
                 raise
             time.sleep(min(BURST, seconds))
+
+
+def explain(finding: _rollout_finding.Finding, log: str) -> _triton_log.Explanation | None:
+    """Return what the container's log says about the finding."""
+    if finding.cause == "stuck":
+        return _triton_log.explain_hanging(log)
+    if finding.cause == "not_ready":
+        return _triton_log.explain_models(log)
+    if finding.container == _model_cache.CONTAINER:
+        return _triton_log.explain_fetching(log)
+    return _triton_log.explain(log)
+
+
+def words(finding: _rollout_finding.Finding, known: _triton_log.Explanation | None) -> tuple[str, str, str]:
+    """Return cause, why and what to do, with what the log says about it."""
+    if known and finding.cause in ("crash", "probe", "not_ready", "stuck"):
+        return known.cause, f"{finding.why}: {known.why}", known.todo
+    return finding.cause, finding.why, finding.todo

@@ -164,8 +164,9 @@ def volumes(options: dict) -> tuple[list[dict], list[dict]]:
 #: Sends each request that is mounted. It needs bash, which the image's entry point needs too, and nothing else. A request that the server does not
 #: take (4xx) is of a model that has changed since; the verification tells of that, and a pod that restarts at night starts.
 PROBE_SCRIPT = (
-    f'for request in {PROBE}/*; do exec 3<>/dev/tcp/127.0.0.1/8000 || exit 1; cat "$request" >&3; status=; read -r _ status _ <&3; exec 3>&-; '
-    'case "$status" in 200|4??) ;; *) echo "the inference of ${request##*/} was answered with status $status"; exit 1;; esac; done'
+    f'for request in {PROBE}/*; do exec 3<>/dev/tcp/127.0.0.1/8000 || exit 1; cat "$request" >&3; status=; read -r _ status _ <&3; '
+    'case "$status" in 200|4??) ;; *) said=; while read -r line || [ "$line" ]; do said=$line; done <&3; '
+    'echo "the inference of ${request##*/} was answered with status $status: $said"; exit 1;; esac; exec 3>&-; done'
 )
 
 

@@ -96,9 +96,9 @@ SIGNATURES = (
     ),
     # run, with a port that was taken
     _sign(
-        r"failed to start (?P<detail>HTTP|GRPC|Metrics) service|Socket '[^']+' already in use",
+        r"failed to start (?P<detail>HTTP|GRPC|Metrics) service|Socket '[^']+' already in use|cannot listen to .* at the same address and port",
         "port",
-        "a port that Triton wants to listen on is taken",
+        "a port that Triton wants to listen on is taken, or given twice",
         "Give Triton's HTTP, gRPC and metrics services different ports, and no host network that others use.",
     ),
     # python_backend src/stub_launcher.cc
@@ -107,6 +107,36 @@ SIGNATURES = (
         "permission",
         "the Python backend may not make its stub executable",
         "The files under /opt/tritonserver/backends/python must belong to the user that the container runs as (runAsUser).",
+    ),
+    # the kernel's text for a program of another processor, handed on by runc and by shells
+    _sign(
+        r"(?i)exec format error",
+        "image",
+        "the program is for another kind of processor than the node's, or no program at all",
+        "Use an image for this node's processor (docker manifest inspect IMAGE tells which there are), or another node.",
+    ),
+    # nginx src/core/ngx_log.c, the front's
+    _sign(
+        r"nginx: \[emerg\] (?P<detail>.+)",
+        "front",
+        "nginx could not start: {detail}",
+        "Correct what the message says: the front's certificate and keys come from Secrets, everything else from the role's options.",
+    ),
+    # the image's entry point
+    _sign(
+        r"was built for NVIDIA Driver Release (?P<detail>[0-9.]+) or later",
+        "gpu_driver",
+        "the node's NVIDIA driver is too old for this image, which needs {detail} or later",
+        "Update the driver on the node, or choose an older tag: mlserving.triton.triton_preflight knows which fits.",
+        certain=False,
+    ),
+    # core src/cuda_utils.cc
+    _sign(
+        r"unable to get number of CUDA devices: (?P<detail>[^\"\n]+)",
+        "gpu_driver",
+        "Triton cannot ask for the GPUs: {detail}",
+        "Check the driver on the node (nvidia-smi there and in the pod) and that it is new enough for the image.",
+        certain=False,
     ),
     # the dynamic linker's text; server and stub are linked against these
     _sign(
@@ -143,7 +173,37 @@ MODEL_CURES = (
     # run, with another name in config.pbtxt
     (r"directory name must equal model name", "Give the folder and the name in config.pbtxt the same text."),
     # python_backend src/shm_manager.cc
-    (r"shared memory key", "/dev/shm is too small: mount an emptyDir with medium Memory there and count it in the memory limit."),
+    (
+        r"shared memory (?:key|pool)|No space left on device.*shm",
+        "/dev/shm is too small: set triton_shm_size, or mount an emptyDir with medium Memory there and count it in the memory limit.",
+    ),
+    # core src/shared_library.cc
+    (
+        r"unable to load shared library: ([^\s:]+): cannot open shared object",
+        "The image lacks the library {0}: use one that has it; libcuda and libnvidia-ml come from the node's NVIDIA runtime.",
+    ),
+    # python_backend src/stub_launcher.cc
+    (
+        r"Stub process '[^']+' is not healthy|waiting for the stub process",
+        "The model's Python process died or hangs: look for its own words in the log, for the memory limit, and for what its initialize() waits for.",
+    ),
+    # core src/ensemble_scheduler/ensemble_utils.cc
+    (r"which has no loaded version", "Correct the model that it depends on first."),
+    # core src/cuda_utils.cc
+    (
+        r"less than the minimum supported of '?([0-9.]+)",
+        "The GPU is too old for this image, which needs compute capability {0}: use another GPU or an older tag.",
+    ),
+    # onnxruntime core/graph/model.cc
+    (
+        r"(?i)unsupported model IR version|opset \d+ is under development",
+        "The model was exported for a newer ONNX Runtime: export it for an older opset, or use a newer image.",
+    ),
+    # tensorrt_backend src/tensorrt.cc hands on TensorRT's refusal
+    (
+        r"(?i)plan file|deserialize.*engine",
+        "TensorRT plans fit one version of TensorRT and one kind of GPU: build the plan with the image and the GPU that it is served with.",
+    ),
     (r"(?i)out of memory|cudaMalloc", "The GPU's memory does not hold the models: fewer instances, fewer models, or a larger GPU."),
     (r"(?i)CUDA driver version is insufficient", "The node's NVIDIA driver is too old for this image: update it or choose an older tag."),
     (r"(?i)no space left on device", "The node's disk is full: models are copied to /tmp; give the pods more ephemeral storage."),
@@ -177,11 +237,9 @@ def redact(text: str) -> str:
 
 def explain(log: str) -> Explanation | None:
     """Return why the server ended, or None if the log has no known signature."""
-    failures = model_failures(log)
-    if failures:
-        named = "; ".join(f"model '{model}' could not be loaded: {reason}" for model, reason in failures.items())
-        todo = [_model_todo(reason) for reason in failures.values()]
-        return Explanation("model_load", redact(named), " ".join(dict.fromkeys(todo)))
+    models = explain_models(log)
+    if models:
+        return models
     for signature in SIGNATURES:
         found = re.search(signature.pattern, log)
         if found:
@@ -190,12 +248,47 @@ def explain(log: str) -> Explanation | None:
     return None
 
 
+def explain_models(log: str) -> Explanation | None:
+    """Return which models keep a server that runs from being ready."""
+    failures = model_failures(log)
+    if not failures:
+        return None
+    named = "; ".join(f"model '{model}' could not be loaded: {reason}" for model, reason in failures.items())
+    return Explanation("model_load", redact(named), " ".join(dict.fromkeys(_model_todo(reason) for reason in failures.values())))
+
+
+def explain_fetching(log: str) -> Explanation | None:
+    """Return why the init container of the model cache failed, in its own last words."""
+    errors = re.findall(r"(?m)^error: (.+)$", log)
+    if not errors:
+        return None
+    text = redact(errors[-1]).rstrip(".")
+    cause = (
+        "repository_path"
+        if text.startswith("There is n")
+        else "s3_access" if re.search(r"refuse|does not answer|not trusted|credentials", text) else "model_cache"
+    )
+    return Explanation(cause, text, "Correct what it says; it has tried again by itself where that could help.")
+
+
+def explain_hanging(log: str) -> Explanation | None:
+    """Return why a server that runs will never listen: the program of a Python model did not start, which Triton waits for."""
+    found = re.search(r"triton_python_backend_stub: error while loading shared libraries: ([^\n]+)", log)
+    if not found:
+        return None
+    why = f"Triton waits for its Python backend, whose program cannot load a library: {found[1]}"
+    return Explanation(
+        "image", why, "Use an image whose Python fits its Python backend: the library belongs to the Python that the stub was built with."
+    )
+
+
 def model_failures(log: str) -> dict[str, str]:
-    """Return model -> Triton's own reason, its first line only."""
+    """Return model -> Triton's own reason, its first line only, of those that were not loaded afterwards."""
     failures: dict[str, str] = {}
     for found in MODEL_FAILURE.finditer(log):
-        reason = found["reason"].split("\\n")[0].rstrip().removesuffix('"')
-        failures.setdefault(found["a"] or found["b"] or found["c"], reason)
+        model, reason = found["a"] or found["b"] or found["c"], found["reason"].split("\\n")[0].rstrip().removesuffix('"')
+        if f"successfully loaded '{model}'" not in log[found.end() :]:
+            failures.setdefault(model, reason)
     return failures
 
 
@@ -217,8 +310,8 @@ def explain_silence(log: str) -> Explanation | None:
         return Explanation(
             "model_load",
             f"it had not finished loading {', '.join(unfinished)}",
-            "Give the start-up probe more time if the model is large. If its Python stub died, the linker's message stands in the log (a library such as "
-            "libpython is missing).",
+            "Give the start-up probe more time if the model is large, and the pod more memory if it is a Python model: where Kubernetes does not see that "
+            "a process in a container was killed (cgroup v1), Triton waits for it in vain.",
         )
     if "memory_manager.cc" in log and not loading:
         return Explanation(
@@ -235,6 +328,6 @@ def relevant(log: str, count: int) -> list[str]:
     lines = [line.rstrip() for line in log.splitlines() if line.strip() and not re.match(r"[+|]|I\d{4} .*\] *$", line) and not NOISE.search(line)]
     # Indented lines belong to a text of several lines, such as the list of options after an unknown one.
     chosen = [
-        line for line in lines if re.match(r"E\d{4} |(?=\S).*(?:Traceback|error:|failed|unable to|not found|unrecognized)", line, re.I)
+        line for line in lines if re.match(r"E\d{4} |(?=\S).*(?:Traceback|error:|failed|unable to|cannot|not found|unrecognized)", line, re.I)
     ] or lines
     return [redact(line) for line in chosen[-count:]] if count > 0 else []

@@ -13,14 +13,26 @@ description:
   - Watches a Deployment until every replica is of its newest revision and available.
   - Ends early, with the reason and what to do about it in words, as soon as the rollout cannot complete - an image that
     cannot be pulled, a missing Secret, a model that Triton cannot load, storage that refuses access, a killed container,
-    no node with a free GPU, a used-up quota, a refused security context.
-  - Only pods of the newest revision are judged. A state that may pass by itself must last for 30 seconds before it counts.
+    no node with a free GPU, a used-up quota, a refused security context. U(https://github.com/mlserving/triton/blob/main/docs/troubleshooting.md)
+    lists all of them.
+  - Only pods of the newest revision are judged. What is certain is reported within 10 seconds of Kubernetes' first sign; a state that may pass
+    by itself must last for 30 seconds before it counts.
+  - Where the account may list nodes and pods of all namespaces, a pod that no node takes is explained by what each node has free, and one that
+    no node could ever take is reported at once if nothing here looks like an autoscaler. Otherwise the scheduler's words are given.
   - When the time is up, the message says what was seen last.
+  - While it waits, lines such as C(2 of 4 replicas ready; pod x. pulling image (35 s\)) are shown on stderr when something changes, at most
+    every 2 seconds, and every 30 seconds otherwise.
 author:
   - The mlserving.triton authors (@mlserving)
 extends_documentation_fragment:
   - mlserving.triton._cluster
 attributes:
+  action:
+    support: full
+    description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the controller.
+    details:
+      - The action plugin shows the progress, with the connection local and without become, async and C(no_log). The stdout callbacks json and
+        jsonl show none of it.
   check_mode:
     support: full
     description: Can run in check mode and return changed status prediction without modifying target.
@@ -152,9 +164,10 @@ pods:
       sample: ""
 cause:
   description:
-    - The kind of failure. One of V(image_pull), V(config), V(container_start), V(model_load), V(s3_access), V(repository_path),
-      V(out_of_memory), V(unschedulable), V(probe), V(crash), V(quota), V(pod_security), V(pod_creation), V(port), V(permission),
-      V(image), V(server_start), V(paused), V(progress_deadline), V(cluster), V(timeout).
+    - The kind of failure. One of V(image_pull), V(config), V(volume), V(container_start), V(model_load), V(model_cache), V(s3_access),
+      V(repository_path), V(out_of_memory), V(evicted), V(unschedulable), V(node_lost), V(probe), V(crash), V(exited), V(front), V(gpu_driver),
+      V(quota), V(limit_range), V(pod_security), V(admission), V(pod_creation), V(port), V(permission), V(image), V(server_start), V(paused),
+      V(progress_deadline), V(cluster), V(timeout).
   returned: failure
   type: str
   sample: model_load
@@ -181,6 +194,8 @@ ARGUMENT_SPEC = {
     "timeout": {"type": "int", "default": 600},
     "log_lines": {"type": "int", "default": 20},
     "renew_failed": {"type": "bool", "default": False},
+    # The action plugin's: a file for lines on the progress.
+    "_progress": {"type": "path"},
 }
 
 
@@ -189,7 +204,8 @@ def main() -> None:
     api = _cluster.from_module(module)[0]
     if module.check_mode:
         module.exit_json(changed=False, skipped=True, msg="check mode applies nothing, so there is no rollout to wait for")
-    rollout = _rollout_watch.Rollout(api, module.params["namespace"], module.params["deployment"], module.params["log_lines"])
+    given = {key: module.params[key] for key in ("namespace", "log_lines")}
+    rollout = _rollout_watch.Rollout(api, name=module.params["deployment"], progress=module.params["_progress"], **given)
     try:
         renewed = rollout.renew_failed() if module.params["renew_failed"] else []
         result = rollout.wait(module.params["timeout"])

@@ -23,7 +23,7 @@ EXPECTED = {
     "crash_loop": ("crash", 0, False, "exit code 1 (once)", "log"),
     "killed_by_probe": ("probe", 0, False, "failed startup probe", "more time"),
     "no_gpu": ("unschedulable", 30, False, "Insufficient nvidia.com/gpu", "maxSurge 0"),
-    "volume_missing": ("config", 30, False, 'secret "nosuch" not found', "Create what is missing"),
+    "volume_missing": ("config", 2, False, 'secret "nosuch" not found', "Create what is missing"),
 }
 
 
@@ -41,7 +41,7 @@ def test_a_pod_that_cannot_become_ready_is_explained(state):
 
 @pytest.mark.parametrize("state", ["image_unreachable_once", "cache_not_synced", "node_on_its_way", "starting", "ready"])
 def test_what_may_pass_by_itself_is_no_finding(state):
-    assert find(state) == []
+    assert [found for found in find(state) if not found.log_decides] == []
 
 
 def test_the_log_of_the_run_that_ended_is_meant():
@@ -51,10 +51,13 @@ def test_the_log_of_the_run_that_ended_is_meant():
 @pytest.mark.parametrize(
     ("message", "cause", "patience"),
     [
-        ('pods "x" is forbidden: exceeded quota: q, requested: pods=1', "quota", 30),
-        ('pods "x" is forbidden: violates PodSecurity "restricted:latest": runAsNonRoot != true', "pod_security", 0),
-        ('error looking up service account triton/x: serviceaccount "x" not found', "config", 30),
-        ("admission webhook denied the request", "pod_creation", 30),
+        ("exceeded quota: q, requested: pods=1,requests.cpu=500m, used: pods=2,requests.cpu=1, limited: pods=2,requests.cpu=1", "quota", 30),
+        ("exceeded quota: q, requested: requests.memory=2Gi, used: requests.memory=0, limited: requests.memory=1Gi", "quota", 0),
+        ("exceeded quota: q, in words that are new", "quota", 30),
+        ("failed quota: q: must specify limits.memory for: triton", "quota", 0),
+        ('violates PodSecurity "restricted:latest": runAsNonRoot != true', "pod_security", 0),
+        ('error looking up service account triton/x: serviceaccount "x" not found', "config", 2),
+        ("something new", "pod_creation", 30),
     ],
 )
 def test_pods_that_cannot_be_created_are_explained(message, cause, patience):
@@ -65,9 +68,9 @@ def test_pods_that_cannot_be_created_are_explained(message, cause, patience):
 
 def test_a_deployment_that_stands_still_is_explained():
     late = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "timed out"}
-    assert [found.cause for found in find("starting", conditions=[late])] == ["progress_deadline"]
-    assert find("starting", conditions=[late], observed=2) == []
-    assert [found.cause for found in find("starting", paused=True)] == ["paused"]
+    assert [found.cause for found in find("starting", conditions=[late])] == ["stuck", "progress_deadline"]
+    assert [found.cause for found in find("starting", conditions=[late], observed=2)] == ["stuck"]
+    assert [found.cause for found in find("starting", paused=True)] == ["paused", "stuck"]
 
 
 def test_the_certain_comes_first():
@@ -119,3 +122,43 @@ def test_the_last_state_is_told():
 def test_a_row_shows_the_schedulers_words():
     seen = _pods.row(pod("no_gpu"))
     assert (seen["phase"], seen["ready"], seen["reason"]) == ("Pending", False, "Unschedulable") and "nvidia.com/gpu" in seen["message"]
+
+
+def test_the_name_of_a_pod_that_was_never_made_is_left_out():
+    failed = {"type": "ReplicaFailure", "status": "True", "message": 'pods "demo-2-x7k2p" is forbidden: violates PodSecurity "restricted:latest"'}
+    found = _rollout.findings(deployment((0, 0, 0)), replicaset(conditions=[failed]), [], [])
+    assert found[0].why == 'no pod can be created: violates PodSecurity "restricted:latest"'
+
+
+def test_an_init_container_that_succeeded_in_the_end_is_no_finding():
+    done = pod("starting")
+    done["spec"]["initContainers"] = [{"name": "fetch-models"}]
+    ended = {"terminated": {"exitCode": 0, "reason": "Completed"}}
+    done["status"]["initContainerStatuses"] = [{"name": "fetch-models", "restartCount": 2, "state": ended, "lastState": {"terminated": {"exitCode": 1}}}]
+    assert [found.container for found in _rollout.findings(deployment((1, 1, 0)), replicaset(), [done], [])] == ["triton"]
+    done["status"]["initContainerStatuses"][0]["state"] = {"waiting": {"reason": "CrashLoopBackOff"}}
+    found = _rollout.findings(deployment((1, 1, 0)), replicaset(), [done], [])[0]
+    assert found.why == "init container fetch-models ended with exit code 1 (2 times)" and not found.log_decides
+
+
+@pytest.mark.parametrize(
+    ("started", "message", "cause"),
+    [
+        (False, "Startup probe failed: the inference of simple was answered with status 500: {}\n", "probe"),
+        # The start-up probe has passed since.
+        (True, "Startup probe failed: the inference of simple was answered with status 500: {}\n", "stuck"),
+        (True, "Readiness probe failed: HTTP probe failed with statuscode: 400", "not_ready"),
+        (False, 'Startup probe failed: Get "http://10.0.0.1:8000/": dial tcp 10.0.0.1:8000: connect: connection refused', "stuck"),
+    ],
+)
+def test_what_the_probes_say_of_a_server_that_runs(started, message, cause):
+    running = pod("starting")
+    running["status"]["containerStatuses"][0]["started"] = started
+    about = {"name": "demo-2-a", "fieldPath": "spec.containers{triton}"}
+    told = [{"metadata": {}, "type": "Warning", "reason": "Unhealthy", "message": message, "involvedObject": about}]
+    assert [found.cause for found in _rollout.findings(deployment((1, 1, 0)), replicaset(), [running], told)] == [cause]
+
+
+def test_only_one_log_of_those_that_start_is_read():
+    pods = [pod("starting", name) for name in ("demo-2-a", "demo-2-b")]
+    assert [found.subject for found in _rollout.findings(deployment((2, 2, 0), replicas=2), replicaset(), pods, [])] == ["pod demo-2-a"]

@@ -87,3 +87,29 @@ def test_credentials_are_redacted(text, secret):
     shown = _triton_log.redact(text)
     assert secret not in shown and "(redacted)" in shown
     assert _triton_log.relevant(text, 5) == [shown]
+
+
+def test_a_model_that_was_loaded_later_is_no_failure():
+    log = "E0101 1 x] \"failed to load 'x' version 1: Internal: half a file\"\nI0101 1 x] \"successfully loaded 'x'\"\n"
+    assert _triton_log.model_failures(log) == {} and _triton_log.explain_models(log) is None
+
+
+def test_a_python_backend_that_cannot_start_is_seen_while_triton_waits():
+    stub = "/opt/tritonserver/backends/python/triton_python_backend_stub: error while loading shared libraries: libpython3.12.so.1.0: cannot open\n"
+    assert "libpython3.12.so.1.0: cannot open" in _triton_log.explain_hanging(stub).why
+    assert _triton_log.explain_hanging(LOGS["model_raises"]) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        ("There is nothing at s3://b/p: publish the models first.", "repository_path"),
+        ("The store refuses with the given credentials: they are expired or unknown (ExpiredToken).", "s3_access"),
+        ("The store at s3:1 does not answer as it should, after 8 tries: TimeoutError: timed out.", "s3_access"),
+        ("No space left on device: /cache/x", "model_cache"),
+    ],
+)
+def test_the_last_error_of_the_model_cache_is_the_reason(said, cause):
+    found = _triton_log.explain_fetching(f"error: an earlier one\nlooking again\nerror: {said}\n")
+    assert (found.cause, found.why) == (cause, said.rstrip("."))
+    assert _triton_log.explain_fetching("Killed\n") is None

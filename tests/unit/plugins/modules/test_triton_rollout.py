@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from ansible_collections.mlserving.triton.plugins.module_utils import _cluster, _rollout, _rollout_watch
+from ansible_collections.mlserving.triton.plugins.module_utils import _cluster, _rollout_finding, _rollout_watch
 from ansible_collections.mlserving.triton.plugins.modules import triton_rollout
 from ansible_collections.mlserving.triton.tests.unit.plugins.fake_rollout import deployment, events, pod, replicaset
 
@@ -141,7 +141,7 @@ def test_a_probe_that_kills_a_loading_server_says_what_it_was_doing(play):
 
 def test_what_may_pass_must_last(play, server, monkeypatch):
     assert not play(scene("no_gpu"), scene("no_gpu"), DONE).get("failed")
-    monkeypatch.setattr(_rollout, "PATIENCE", 0.05)
+    monkeypatch.setattr(_rollout_finding, "PATIENCE", 0.05)
     result = play(scene("no_gpu"))
     assert result["cause"] == "unschedulable" and "Insufficient nvidia.com/gpu" in result["msg"] and server.looks > 1
 
