@@ -21,9 +21,11 @@ SHOWN = "(redacted)"
 SECRET_NAME = re.compile(r"(?i)secret|token|passw|credential|auth|key|signature|cookie|dsn")
 #: A name and its value within a text, such as a line of a configuration file or of JSON.
 ASSIGNMENT = re.compile(r"""(?P<name>[\w.-]+)["']?\s*[:=]\s*["']?(?P<value>[^"'\s,}]+)""")
-#: An argument with a secret: --api-key=VALUE, and the keys of Triton's restricted APIs; $(VARIABLE) is none.
-ARGUMENT = re.compile(r"(?P<name>--?[\w-]*(?:secret|token|passw|credential|key)[\w-]*=|--(?:http-restricted-api|grpc-restricted-protocol)[= ][^=\s]*=)(?!\$\()(?P<value>\S+)", re.I)
-ARGUMENT_NAME = re.compile(r"--?[\w-]*(?:secret|token|passw|credential|key)[\w-]*", re.I)
+#: An option that is called like a secret.
+OPTION = r"(?<![\w-])--?\w[\w-]*?(?:secret|token|passw|credential|key)[\w-]*"
+OPTION_NAME = re.compile(OPTION, re.I)
+#: One with its value, and the keys of Triton's restricted APIs; $(VARIABLE) is none.
+ARGUMENT = re.compile(rf"(?P<name>{OPTION}=|--(?:http-restricted-api|grpc-restricted-protocol)[= ][^=\s]*=)(?!\$\()(?P<value>\S+)", re.I)
 #: Of the API's own bookkeeping; the first holds the object as it was applied, secrets included.
 ANNOTATIONS_OUT = ("kubectl.kubernetes.io/last-applied-configuration",)
 #: Shorter values are no secrets, and stand in many words.
@@ -51,7 +53,7 @@ def values_in(part) -> Iterator[str]:
             yield from values_in(value)
     elif isinstance(part, list):
         for before, value in zip([None, *part], part):
-            if isinstance(value, str) and isinstance(before, str) and ARGUMENT_NAME.fullmatch(before):
+            if isinstance(value, str) and isinstance(before, str) and OPTION_NAME.fullmatch(before):
                 yield value
             yield from values_in(value)
     elif isinstance(part, str):
@@ -91,7 +93,7 @@ class Cleaner:
         if isinstance(part, str):
             return self.text(part)
         if isinstance(part, list):
-            hidden = [isinstance(before, str) and isinstance(value, str) and ARGUMENT_NAME.fullmatch(before) for before, value in zip([None, *part], part)]
+            hidden = [isinstance(before, str) and isinstance(value, str) and OPTION_NAME.fullmatch(before) for before, value in zip([None, *part], part)]
             return [SHOWN if hide else self.object(value) for hide, value in zip(hidden, part)]
         if not isinstance(part, dict):
             return part

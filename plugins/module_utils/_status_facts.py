@@ -30,9 +30,9 @@ def facts(seen: Seen, release: str, now: datetime.datetime) -> dict:
     deployment = seen.deployment
     template = deployment["spec"]["template"]
     return {
-        "image": image(template, seen.pods),
+        "image": image(template, _rollout.pods_of(seen.newest, seen.pods)),
         "repository": repository(template["spec"]),
-        "rollout": rollout(deployment, seen.newest, seen.pods, now),
+        "rollout": rollout(deployment, seen.pods, now),
         "replicas": [replica(pod, seen, now) for pod in seen.pods],
         "models": models(seen),
         "service": service(seen.services, deployment["metadata"]["name"], template["spec"]),
@@ -59,7 +59,7 @@ def _serving(spec: dict) -> dict:
 
 
 def image(template: dict, pods: list[dict]) -> dict:
-    """Return name, and digests: what the replicas run, without repetition."""
+    """Return name, and digests: what the pods run, without repetition."""
     container = _serving(template["spec"])
     ids = [status.get("imageID") or "" for pod in pods for status in _pods.statuses(pod) if status["name"] == container["name"]]
     return {"name": container["image"], "digests": sorted({text.rpartition("@")[2] for text in ids if text})}
@@ -76,16 +76,21 @@ def repository(spec: dict) -> dict:
     return {"url": url, "release": release["digest"] if release else ""}
 
 
-def rollout(deployment: dict, newest: dict | None, pods: list[dict], now: datetime.datetime) -> dict:
-    """Return complete, revision, revision_age, age, and how many replicas are wanted, updated, ready and available."""
-    status = deployment.get("status", {})
+def rollout(deployment: dict, pods: list[dict], now: datetime.datetime) -> dict:
+    """Return revision, age (of the Deployment), progress_age (of the rollout's last progress), and how many replicas are wanted, updated, ready and available.
+
+    ``complete``: the revision was rolled out whole, even if a replica of it has failed since.
+    """
+    status, progress, wanted = deployment.get("status", {}), _pods.condition(deployment, "Progressing"), _rollout.wanted_replicas(deployment)
+    counts = [status.get(key) or 0 for key in ("replicas", "updatedReplicas")]
+    was_complete = _rollout.is_observed(deployment) and progress.get("reason") == "NewReplicaSetAvailable" and counts == [wanted] * 2
     return {
-        "complete": _rollout.is_complete(deployment),
+        "complete": was_complete or _rollout.is_complete(deployment),
         "revision": _rollout.revision_of(deployment),
-        "revision_age": age(newest["metadata"].get("creationTimestamp"), now) if newest else None,
+        "progress_age": age(progress.get("lastUpdateTime"), now),
         "age": age(deployment["metadata"].get("creationTimestamp"), now),
-        "wanted": _rollout.wanted_replicas(deployment),
-        "updated": status.get("updatedReplicas") or 0,
+        "wanted": wanted,
+        "updated": counts[1],
         "ready": sum(_pods.is_ready(pod) for pod in pods),
         "available": status.get("availableReplicas") or 0,
     }

@@ -11,7 +11,7 @@ from __future__ import annotations
 from ansible_collections.mlserving.triton.plugins.module_utils import _pods, _rollout, _triton_log
 from ansible_collections.mlserving.triton.plugins.module_utils._status import Seen
 
-LOOK_AT_IT = "Read its log (kubectl logs), or collect everything in one file with -e triton_bundle=FILE.tar.gz."
+LOOK_AT_IT = "Read its log (kubectl logs), or collect everything in one file with triton_bundle=FILE.tar.gz."
 
 
 def problems(seen: Seen, facts: dict) -> list[dict]:
@@ -19,7 +19,7 @@ def problems(seen: Seen, facts: dict) -> list[dict]:
 
     :param facts: as _status_facts.facts returns them
     """
-    found = [*_of_replicas(seen, facts), *_of_rollout(seen, facts), *_of_servers(facts), *_of_models(facts), *_of_image(facts)]
+    found = [*_of_replicas(seen, facts), *_of_servers(facts), *_of_models(facts), *_of_image(facts)]
     found += [*_of_service(facts), *_of_autoscaler(facts), *_of_secrets(facts)]
     found += [_problem(f"The account may not list {kind}, so they are not shown.", "Give it that right.") for kind in seen.unseen if kind != "namespace"]
     return [{key: _triton_log.redact(text) for key, text in problem.items()} for problem in found]
@@ -34,40 +34,39 @@ def _plural(count: int, word: str) -> str:
 
 
 def _of_replicas(seen: Seen, facts: dict) -> list[dict]:
-    rollout, findings = facts["rollout"], {}
+    """Return why replicas are lacking, or the rollout goes on although none is."""
+    rollout = facts["rollout"]
     lacking = rollout["wanted"] - rollout["ready"]
-    if lacking <= 0:
+    if lacking <= 0 and rollout["complete"]:
         return []
+    reasons = _reasons(seen)
+    whats, todos = list(dict.fromkeys(what for what, todo in reasons)), list(dict.fromkeys(todo for what, todo in reasons))
+    if lacking > 0:
+        what = f"{lacking} of {_plural(rollout['wanted'], 'replica')} {'is' if lacking == 1 else 'are'} not ready"
+        whats = whats or ["no pod has been made yet"]
+    else:
+        counts = f"{rollout['updated']} of {_plural(rollout['wanted'], 'replica')} updated, {rollout['available']} available, {len(facts['replicas'])} in all"
+        what = f"The rollout of revision {rollout['revision']} is not complete, {counts}"
+    return [_problem(": ".join(filter(None, (what, "; ".join(whats)))) + ".", " ".join(todos) or "Look again in a moment.")]
+
+
+def _reasons(seen: Seen) -> list[tuple[str, str]]:
+    """Return (why, what to do) of each pod that is not ready, and of what keeps pods from being made."""
+    findings: dict = {}
     for finding in seen.findings():
         findings.setdefault(finding.subject.removeprefix("pod "), finding)
-    reasons = [_reason(seen, pod, findings.get(pod["metadata"]["name"])) for pod in seen.pods if not _pods.is_ready(pod)]
-    # What keeps pods from being made at all has no pod.
-    reasons += [(f"{finding.subject}: {finding.why}", finding.todo) for finding in findings.values() if not finding.subject.startswith("pod ")]
-    whats, todos = list(dict.fromkeys(what for what, todo in reasons)), list(dict.fromkeys(todo for what, todo in reasons))
-    verb = "is" if lacking == 1 else "are"
-    what = f"{lacking} of {_plural(rollout['wanted'], 'replica')} {verb} not ready: {'; '.join(whats) or 'no pod has been made yet'}."
-    return [_problem(what, " ".join(todos) or "Look again in a moment.")]
+    reasons = [_reason(seen, pod, findings.pop(pod["metadata"]["name"], None)) for pod in seen.pods if not _pods.is_ready(pod)]
+    return reasons + [(f"{finding.subject}: {finding.why}", finding.todo) for finding in findings.values()]
 
 
 def _reason(seen: Seen, pod: dict, finding: _rollout.Finding | None) -> tuple[str, str]:
-    """Return why a pod is not ready, and what to do."""
     log = seen.logs.get(pod["metadata"]["name"]) or ""
     known = _triton_log.explain(log)
     if finding and not (known and finding.cause in ("crash", "probe")):
-        return f"{finding.subject}: {finding.why}", finding.todo.replace("The log below", "The log")
-    why = f"pod {pod['metadata']['name']}: {finding.why}" if finding else _pods.words(_pods.row(pod))
+        return f"{finding.subject}: {finding.why}", LOOK_AT_IT if finding.cause == "crash" else finding.todo
+    why = f"{finding.subject}: {finding.why}" if finding else _pods.words(_pods.row(pod))
     known = known or _triton_log.explain_silence(log)
-    return (f"{why}: {known.why}", known.todo) if known else (why, "Wait a moment and look again: it has shown no error yet.")
-
-
-def _of_rollout(seen: Seen, facts: dict) -> list[dict]:
-    rollout = facts["rollout"]
-    if rollout["complete"] or rollout["ready"] < rollout["wanted"]:
-        return []
-    if seen.deployment["spec"].get("paused"):
-        return [_problem("The rollout is paused.", "Run kubectl rollout resume.")]
-    counts = f"{rollout['updated']} of {_plural(rollout['wanted'], 'replica')} updated, {rollout['available']} available, {len(facts['replicas'])} in all"
-    return [_problem(f"The rollout of revision {rollout['revision']} is not complete: {counts}.", "Look again in a moment.")]
+    return (f"{why}: {known.why}", known.todo) if known else (why, "Look again in a moment: it has shown no error yet.")
 
 
 def _of_servers(facts: dict) -> list[dict]:

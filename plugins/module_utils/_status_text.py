@@ -9,6 +9,8 @@ import textwrap
 
 WIDTH = 100
 LABEL = 13
+#: Characters of an event's message.
+MESSAGE = 300
 
 
 def screen(status: dict) -> str:
@@ -34,18 +36,19 @@ def _wrapped(text: str, indent: str) -> list[str]:
     return textwrap.wrap(text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
+#: From so many seconds on, an age has these two units, or only the first; as kubectl does.
+UNITS = ((8 * 86400, 86400, "d", 0, ""), (48 * 3600, 86400, "d", 3600, "h"), (8 * 3600, 3600, "h", 0, ""), (3 * 3600, 3600, "h", 60, "m"))
+UNITS += ((600, 60, "m", 0, ""), (120, 60, "m", 1, "s"), (0, 1, "s", 0, ""))
+
+
 def duration(seconds: int | None) -> str:
-    """Return seconds in one or two units, such as 4m10s, as kubectl does."""
+    """Return seconds in words such as 4m10s or 5h."""
     if seconds is None:
         return "?"
-    units, left, parts = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)), max(0, seconds), []
-    for name, size in units:
-        if left >= size:
-            parts.append(f"{left // size}{name}")
-            left %= size
-        elif parts:
-            break
-    return "".join(parts[:1] if seconds >= 864000 else parts[:2]) or "0s"
+    seconds = max(0, seconds)
+    _least, size, unit, small, small_unit = next(entry for entry in UNITS if seconds >= entry[0])
+    rest = seconds % size // small if small else 0
+    return f"{seconds // size}{unit}" + (f"{rest}{small_unit}" if rest else "")
 
 
 def table(rows: list[list[str]]) -> list[str]:
@@ -57,10 +60,10 @@ def table(rows: list[list[str]]) -> list[str]:
 def _summary(status: dict) -> list[tuple[str, str]]:
     cluster, image, rollout, repository = status["cluster"], status["image"], status["rollout"], status["repository"]
     service, budget = status["service"], status["disruption_budget"]
-    state = "rolled out" if rollout["complete"] else "rolling out"
+    state = "rolled out" if rollout["complete"] else "rolling out, last progress"
+    since = f", {state} {duration(rollout['progress_age'])} ago" if rollout["progress_age"] is not None else ""
     rows = [("Cluster", f"Kubernetes {cluster['version']}, context {cluster['context'] or 'none'}, named by {cluster['source']}")]
-    revision = f", since {duration(rollout['revision_age'])}" if rollout["revision_age"] is not None else ""
-    rows.append(("Deployment", f"{status['deployment']}, {duration(rollout['age'])} old; revision {rollout['revision']}{revision}: {state}"))
+    rows.append(("Deployment", f"{status['deployment']}, {duration(rollout['age'])} old; revision {rollout['revision']}{since}"))
     rows.append(("Image", image["name"] + "".join(f" ({digest})" for digest in image["digests"])))
     if repository["url"]:
         rows.append(("Models from", repository["url"] + (f" (release {repository['release'][:12]})" if repository["release"] else "")))
@@ -106,23 +109,26 @@ def _number(value: float | None) -> str:
 def _replicas(status: dict) -> list[str]:
     if not status["replicas"]:
         return []
-    rows = [["REPLICA", "NODE", "STATE", "AGE", "RESTARTS", "REQUESTS", "FAILED", "MS", "QUEUE MS"]]
-    notes = []
+    states, counts, notes = [["REPLICA", "NODE", "STATE", "AGE", "RESTARTS"]], [["REQUESTS", "FAILED", "MS", "QUEUE"]], []
     for replica in status["replicas"]:
-        counts = replica["requests"] or {"success": None, "failed": None, "average_ms": None, "queue_ms": None}
-        told = ["-" if counts[name] is None else str(counts[name]) for name in ("success", "failed")]
-        name = short(replica["name"], status)
-        rows.append(
-            [name, replica["node"] or "-", _state(replica), duration(replica["age"]), str(replica["restarts"]), *told]
-            + [_number(counts["average_ms"]), _number(counts["queue_ms"])]
-        )
-        if replica["last_end"]:
-            end = replica["last_end"]
-            reason = f"{end['reason'] or 'ended'}, exit code {end['exit_code']}"
-            notes += _wrapped(f"{name}: container {end['container']} was started again {duration(end['age'])} ago ({reason})", "  ")
-        if replica["problem"] and not replica["ready"] and replica["phase"] == "Running":
-            notes += _wrapped(f"{name}: {replica['problem']}", "  ")
-    return ["", f"Replicas {status['deployment']}-...", *table(rows), *notes]
+        name, told = short(replica["name"], status), replica["requests"]
+        states.append([name, replica["node"] or "-", _state(replica), duration(replica["age"]), str(replica["restarts"])])
+        counts.append([str(told["success"]), str(told["failed"]), _number(told["average_ms"]), _number(told["queue_ms"])] if told else ["-"] * 4)
+        notes += _notes(name, replica)
+    lines = table([[*state, *count] for state, count in zip(states, counts)])
+    if max(map(len, lines)) > WIDTH:
+        lines = [*table(states), "", *table([[state[0], *count] for state, count in zip(states, counts)])]
+    return ["", f"Replicas ({status['deployment']}-...), with the average milliseconds of their requests", *lines, *notes]
+
+
+def _notes(name: str, replica: dict) -> list[str]:
+    notes, end = [], replica["last_end"]
+    if end:
+        reason = f"{end['reason'] or 'ended'}, exit code {end['exit_code']}"
+        notes += _wrapped(f"{name}: container {end['container']} ended {duration(end['age'])} ago ({reason}) and was started again", "  ")
+    if replica["problem"] and not replica["ready"] and replica["phase"] == "Running":
+        notes += _wrapped(f"{name}: {replica['problem']}", "  ")
+    return notes
 
 
 def _state(replica: dict) -> str:
@@ -151,6 +157,7 @@ def _events(status: dict) -> list[str]:
         return []
     lines = ["", "Warnings, the newest first"]
     for event in status["events"]:
+        message = event["message"] if len(event["message"]) <= MESSAGE else event["message"][:MESSAGE] + "..."
         times = f", {event['count']} times" if event["count"] > 1 else ""
-        lines += _wrapped(f"{duration(event['age'])} ago{times}: {event['reason']} on {event['object']}: {event['message']}", "  ")
+        lines += _wrapped(f"{duration(event['age'])} ago{times}: {event['reason']} on {event['object']}: {message}", "  ")
     return lines
