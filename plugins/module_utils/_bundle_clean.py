@@ -21,11 +21,11 @@ SHOWN = "(redacted)"
 SECRET_NAME = re.compile(r"(?i)secret|token|passw|credential|auth|key|signature|cookie|dsn")
 #: A name and its value within a text, such as a line of a configuration file or of JSON.
 ASSIGNMENT = re.compile(r"""(?P<name>[\w.-]+)["']?\s*[:=]\s*["']?(?P<value>[^"'\s,}]+)""")
-#: An option that is called like a secret.
-OPTION = r"(?<![\w-])--?\w[\w-]*?(?:secret|token|passw|credential|key)[\w-]*"
-OPTION_NAME = re.compile(OPTION, re.I)
-#: One with its value, and the keys of Triton's restricted APIs; $(VARIABLE) is none.
-ARGUMENT = re.compile(rf"(?P<name>{OPTION}=|--(?:http-restricted-api|grpc-restricted-protocol)[= ][^=\s]*=)(?!\$\()(?P<value>\S+)", re.I)
+#: An option, and one with its value; the key of Triton's restricted APIs. $(VARIABLE) is no secret.
+OPTION = re.compile(r"--?\w[\w-]*")
+ARGUMENT = re.compile(r"(?<![\w-])(?P<name>--?\w[\w-]*)=(?!\$\()(?P<value>\S+)")
+RESTRICTED = re.compile(r"(?P<name>--(?:http-restricted-api|grpc-restricted-protocol)[= ][^=\s]*)=(?!\$\()(?P<value>\S+)")
+SECRET_OPTION = re.compile(r"(?i)secret|token|passw|credential|key")
 #: Of the API's own bookkeeping; the first holds the object as it was applied, secrets included.
 ANNOTATIONS_OUT = ("kubectl.kubernetes.io/last-applied-configuration",)
 #: Shorter values are no secrets, and stand in many words.
@@ -52,12 +52,25 @@ def values_in(part) -> Iterator[str]:
         for value in part.values():
             yield from values_in(value)
     elif isinstance(part, list):
-        for before, value in zip([None, *part], part):
-            if isinstance(value, str) and isinstance(before, str) and OPTION_NAME.fullmatch(before):
-                yield value
+        yield from (value for value, hidden in zip(part, _hidden(part)) if hidden)
+        for value in part:
             yield from values_in(value)
     elif isinstance(part, str):
-        yield from (found["value"] for found in ARGUMENT.finditer(part))
+        yield from (found["value"] for found in RESTRICTED.finditer(part))
+        yield from (found["value"] for found in ARGUMENT.finditer(part) if SECRET_OPTION.search(found["name"]))
+
+
+def _hidden(words: list) -> list[bool]:
+    """Return for each entry of a list whether it is the value of the option before it that is called like a secret."""
+    return [isinstance(word, str) and _is_secret_option(before) for before, word in zip([None, *words], words)]
+
+
+def _is_secret_option(word) -> bool:
+    return isinstance(word, str) and bool(OPTION.fullmatch(word) and SECRET_OPTION.search(word))
+
+
+def _without_value(found: re.Match) -> str:
+    return f"{found['name']}={SHOWN}" if SECRET_OPTION.search(found["name"]) else found.group()
 
 
 def _is_named_value(part: dict) -> bool:
@@ -86,15 +99,15 @@ class Cleaner:
         """Return a text without secrets."""
         for form in self._forms:
             text = text.replace(form, SHOWN)
-        return _triton_log.redact(ARGUMENT.sub(rf"\g<name>{SHOWN}", text))
+        text = RESTRICTED.sub(rf"\g<name>={SHOWN}", text)
+        return _triton_log.redact(ARGUMENT.sub(_without_value, text))
 
     def object(self, part):
         """Return an object of the API, or a part of one, without secrets and without the API's bookkeeping."""
         if isinstance(part, str):
             return self.text(part)
         if isinstance(part, list):
-            hidden = [isinstance(before, str) and isinstance(value, str) and OPTION_NAME.fullmatch(before) for before, value in zip([None, *part], part)]
-            return [SHOWN if hide else self.object(value) for hide, value in zip(hidden, part)]
+            return [SHOWN if hidden else self.object(value) for value, hidden in zip(part, _hidden(part))]
         if not isinstance(part, dict):
             return part
         if _is_named_value(part):

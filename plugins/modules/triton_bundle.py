@@ -56,6 +56,28 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+path:
+  description: The file.
+  returned: always
+  type: str
+  sample: example.tar.gz
+size:
+  description: Its bytes.
+  returned: success, not in check mode
+  type: int
+  sample: 13998
+files:
+  description: Names of the files in it, below the folder triton-NAMESPACE-RELEASE.
+  returned: success, not in check mode
+  type: list
+  elements: str
+  sample: [README.txt, findings.txt, nodes/triton-lab-worker.yaml, secrets.txt, status.json, status.txt, versions.json]
+notes:
+  description: What is not whole, in words.
+  returned: success, not in check mode
+  type: list
+  elements: str
+  sample: ["Nodes: the account may not see them"]
 """
 
 import datetime
