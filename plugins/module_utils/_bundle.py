@@ -232,7 +232,10 @@ def readme(status: dict, made: str, files: dict[str, bytes], notes: list[str]) -
     :param made: when, as text
     """
     lines = [_bundle_file.MARK, "", f"{status['release']} in namespace {status['namespace']} on {status['cluster']['server']}, {made}", ""]
-    lines += ["Values of Secrets, and of what is called like a secret, are not in it: Secrets are there by name, keys and sizes alone.", "Read it before you hand it on."]
+    lines += [
+        "Values of Secrets, and of what is called like a secret, are not in it: Secrets are there by name, keys and sizes alone.",
+        "Read it before you hand it on.",
+    ]
     if notes:
         lines += ["", "Not whole:", *(f"  {note}" for note in sorted(set(notes)))]
     width = max(len(str(len(content))) for content in files.values())

@@ -117,5 +117,8 @@ class Cleaner:
     def _field(self, key: str, value):
         if key in ("annotations", "data") and isinstance(value, dict):
             kept = {name: content for name, content in value.items() if name not in ANNOTATIONS_OUT}
-            return {self.text(name): SHOWN if SECRET_NAME.search(name) and isinstance(content, str) else self.object(content) for name, content in kept.items()}
+            return {
+                self.text(name): SHOWN if SECRET_NAME.search(name) and isinstance(content, str) else self.object(content)
+                for name, content in kept.items()
+            }
         return self.object(value)

@@ -36,7 +36,9 @@ def check(path: str) -> None:
     if not os.path.isdir(folder):
         raise BundleError(f"The bundle's path is {path}, but there is no folder {folder}. Make it, or name another one.")
     if os.path.lexists(path) and not _is_bundle(path):
-        raise BundleError(f"The bundle's path is {path}, where something else than a bundle lies. Nothing was overwritten: name another file, or remove it.")
+        raise BundleError(
+            f"The bundle's path is {path}, where something else than a bundle lies. Nothing was overwritten: name another file, or remove it."
+        )
 
 
 def _is_bundle(path: str) -> bool:
@@ -72,7 +74,9 @@ def write(path: str, folder: str, files: dict[str, bytes]) -> int:
     """
     partial = os.path.join(os.path.dirname(path) or ".", f".{os.path.basename(path)}.{uuid.uuid4().hex}")
     try:
-        with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as raw, tarfile.open(fileobj=raw, mode="w:gz", compresslevel=6) as archive:
+        with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as raw, tarfile.open(
+            fileobj=raw, mode="w:gz", compresslevel=6
+        ) as archive:
             for name in sorted(files, key=lambda name: name != README):
                 entry = tarfile.TarInfo(f"{folder}/{name}")
                 entry.size, entry.mtime, entry.mode = len(files[name]), int(time.time()), 0o600

@@ -98,7 +98,9 @@ def _objects(api, target: _cluster.Target, namespace: str, release: str, names: 
         "events": (f"/api/v1/{within}/events", {"fieldSelector": "type=Warning"}),
     }
     version = pool.submit(_cluster.version, api, target)
-    futures = {kind: pool.submit(get, api, path, query, METADATA if kind == "secrets" else "application/json") for kind, (path, query) in paths.items()}
+    futures = {
+        kind: pool.submit(get, api, path, query, METADATA if kind == "secrets" else "application/json") for kind, (path, query) in paths.items()
+    }
     seen = Seen(version=version.result())
     for kind, future in futures.items():
         try:
@@ -136,7 +138,11 @@ def _keep_own(seen: Seen, fullname: str) -> None:
 
 def own_events(seen: Seen, events: list[dict], fullname: str) -> list[dict]:
     """Return the events of the release's objects, the oldest first; those of pods that are gone are among them."""
-    own = {entry["metadata"]["name"] for kind in ("replicasets", "pods", "leftovers", "services", "autoscalers", "budgets") for entry in getattr(seen, kind)}
+    own = {
+        entry["metadata"]["name"]
+        for kind in ("replicasets", "pods", "leftovers", "services", "autoscalers", "budgets")
+        for entry in getattr(seen, kind)
+    }
     begins = tuple(f"{entry['metadata']['name']}-" for entry in seen.replicasets)
     named = [(event, event["involvedObject"].get("name") or "") for event in events]
     return sorted((event for event, name in named if name in own | {fullname} or (begins and name.startswith(begins))), key=event_time)

@@ -19,7 +19,12 @@ MOST_EVENTS = 10
 RELEASE_URL = re.compile(r"/releases/(?P<digest>[0-9a-f]+)/?$")
 REPOSITORY = re.compile(r"--(?:model-repository|model-store|url)[= ](?P<url>\S+)")
 HTTP_PORT, GRPC_PORT = "http-inference-server", "grpc-inference-server"
-VERIFIED = {"release": "mlserving.triton/release", "at": "mlserving.triton/verified-at", "by": "mlserving.triton/deployed-by", "image": "mlserving.triton/image"}
+VERIFIED = {
+    "release": "mlserving.triton/release",
+    "at": "mlserving.triton/verified-at",
+    "by": "mlserving.triton/deployed-by",
+    "image": "mlserving.triton/image",
+}
 
 
 def facts(seen: Seen, release: str, now: datetime.datetime) -> dict:
@@ -152,11 +157,15 @@ def service(services: list[dict], name: str, spec: dict) -> dict | None:
         return None
     kind, ports = found["spec"].get("type") or "ClusterIP", {port.get("name"): port for port in found["spec"].get("ports") or []}
     given = (found.get("status", {}).get("loadBalancer") or {}).get("ingress") or [{}]
-    host = {"LoadBalancer": given[0].get("ip") or given[0].get("hostname") or "", "NodePort": "NODE"}.get(kind, f"{name}.{found['metadata']['namespace']}.svc")
+    host = {"LoadBalancer": given[0].get("ip") or given[0].get("hostname") or "", "NodePort": "NODE"}.get(
+        kind, f"{name}.{found['metadata']['namespace']}.svc"
+    )
     number = "nodePort" if kind == "NodePort" else "port"
     # The volume of a front that ends TLS.
     scheme = "https" if any(volume["name"] == "front-tls" for volume in spec.get("volumes") or []) else "http"
-    address = {protocol: f"{host}:{ports[port][number]}" if host and port in ports else "" for protocol, port in (("http", HTTP_PORT), ("grpc", GRPC_PORT))}
+    address = {
+        protocol: f"{host}:{ports[port][number]}" if host and port in ports else "" for protocol, port in (("http", HTTP_PORT), ("grpc", GRPC_PORT))
+    }
     return {"name": name, "type": kind, "http": f"{scheme}://{address['http']}" if address["http"] else "", "grpc": address["grpc"]}
 
 

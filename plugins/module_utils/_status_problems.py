@@ -21,7 +21,9 @@ def problems(seen: Seen, facts: dict) -> list[dict]:
     """
     found = [*_of_replicas(seen, facts), *_of_servers(facts), *_of_models(facts), *_of_image(facts)]
     found += [*_of_service(facts), *_of_autoscaler(facts), *_of_secrets(facts)]
-    found += [_problem(f"The account may not list {kind}, so they are not shown.", "Give it that right.") for kind in seen.unseen if kind != "namespace"]
+    found += [
+        _problem(f"The account may not list {kind}, so they are not shown.", "Give it that right.") for kind in seen.unseen if kind != "namespace"
+    ]
     return [{key: _triton_log.redact(text) for key, text in problem.items()} for problem in found]
 
 

@@ -7,7 +7,15 @@ from __future__ import annotations
 
 import datetime
 
-from ansible_collections.mlserving.triton.plugins.module_utils import _cluster, _inputs, _names, _status, _status_facts, _status_problems, _status_text
+from ansible_collections.mlserving.triton.plugins.module_utils import (
+    _cluster,
+    _inputs,
+    _names,
+    _status,
+    _status_facts,
+    _status_problems,
+    _status_text,
+)
 
 #: doc_fragments/_release.py describes them.
 ARGUMENT_SPEC = {
@@ -37,7 +45,14 @@ def status(api, target: _cluster.Target, params: dict) -> tuple[dict, _status.Se
     namespace, release = params["namespace"], params["release"]
     names = _names.names(release, params["name_override"], params["fullname_override"])
     seen = _status.collect(api, target, namespace, release, names, params["timeout"])
-    found = {"found": seen.deployment is not None, "release": release, "namespace": namespace, "deployment": names["fullname"], "problems": [], "hints": []}
+    found = {
+        "found": seen.deployment is not None,
+        "release": release,
+        "namespace": namespace,
+        "deployment": names["fullname"],
+        "problems": [],
+        "hints": [],
+    }
     found["cluster"] = {**target.public(), "version": seen.version}
     if seen.deployment is None:
         found["hints"] = hints(seen, namespace, names["fullname"])
@@ -58,5 +73,7 @@ def hints(seen: _status.Seen, namespace: str, deployment: str) -> list[str]:
     if left:
         lines.append(f"Left of it: {', '.join(left)}.")
     if seen.elsewhere:
-        lines.append(f"Releases of this collection in the cluster: {', '.join(f'{place}/{name}' for place, name in seen.elsewhere)} (NAMESPACE/RELEASE).")
+        lines.append(
+            f"Releases of this collection in the cluster: {', '.join(f'{place}/{name}' for place, name in seen.elsewhere)} (NAMESPACE/RELEASE)."
+        )
     return lines

@@ -100,7 +100,9 @@ def state(api, pod: dict, headers: dict, deadline: float) -> dict:
     try:
         metadata, index, statistics = ask(api, pod, _pods.port(pod, "http", HTTP_PORT), STATE, headers, deadline)
         found["version"] = (_content(metadata, "server metadata") if metadata[0] == 200 else {}).get("version", "")
-        found["models"] = [{key: str(entry.get(key, "")) for key in ("name", "version", "state", "reason")} for entry in _content(index, "repository index")]
+        found["models"] = [
+            {key: str(entry.get(key, "")) for key in ("name", "version", "state", "reason")} for entry in _content(index, "repository index")
+        ]
         found["requests"] = counted(_content(statistics, "statistics"))
     except ServerError as error:
         found["problem"] = str(error)

@@ -37,7 +37,14 @@ def condition(kind: str, status: str, **more) -> dict:
 
 def pod(letter: str, ready: bool = True, spec: dict | None = None, **status) -> dict:
     """Return a pod of the newest ReplicaSet."""
-    state = {"name": "triton", "ready": ready, "restartCount": 0, "state": {"running": {}}, "containerID": "c", "imageID": "registry/x@sha256:" + 64 * "a"}
+    state = {
+        "name": "triton",
+        "ready": ready,
+        "restartCount": 0,
+        "state": {"running": {}},
+        "containerID": "c",
+        "imageID": "registry/x@sha256:" + 64 * "a",
+    }
     return {
         "metadata": metadata(f"{NAME}-abc-{letter}", ownerReferences=[{"uid": f"u-{NAME}-abc"}]),
         "spec": {"nodeName": "node-1", "containers": [container()], **(spec or {})},
@@ -50,14 +57,27 @@ def deployment(ready: int, wanted: int, **more) -> dict:
     progress = condition("Progressing", "True", reason="NewReplicaSetAvailable", lastUpdateTime="2026-11-25T09:59:00Z")
     return {
         "metadata": metadata(NAME, generation=1, annotations={"deployment.kubernetes.io/revision": "2"}),
-        "spec": {"replicas": wanted, "selector": {"matchLabels": LABELS}, "template": {"metadata": {"labels": LABELS}, "spec": {"containers": [container()]}}, **more},
+        "spec": {
+            "replicas": wanted,
+            "selector": {"matchLabels": LABELS},
+            "template": {"metadata": {"labels": LABELS}, "spec": {"containers": [container()]}},
+            **more,
+        },
         "status": counts | {"conditions": [progress]},
     }
 
 
 def event(name: str, message: str, when: str, kind: str = "Pod", **more) -> dict:
     place = metadata(f"e-{name}-{when}")
-    return {"metadata": place, "type": "Warning", "reason": "Failed", "involvedObject": {"kind": kind, "name": name}, "message": message, "lastTimestamp": when, **more}
+    return {
+        "metadata": place,
+        "type": "Warning",
+        "reason": "Failed",
+        "involvedObject": {"kind": kind, "name": name},
+        "message": message,
+        "lastTimestamp": when,
+        **more,
+    }
 
 
 def answers(pods: list[dict], **lists) -> dict:
@@ -71,7 +91,9 @@ def answers(pods: list[dict], **lists) -> dict:
     budget = {"metadata": metadata(NAME), "spec": {"selector": {"matchLabels": LABELS}}, "status": {"disruptionsAllowed": 1}}
     expiring = metadata("demo-aws-1", annotations={"mlserving.triton/expires": "2999-01-01T00:00:00Z"})
     found = {
-        f"{APPS}/replicasets": [{"metadata": metadata(f"{NAME}-abc", annotations={"deployment.kubernetes.io/revision": "2"}, ownerReferences=[{"uid": f"u-{NAME}"}])}],
+        f"{APPS}/replicasets": [
+            {"metadata": metadata(f"{NAME}-abc", annotations={"deployment.kubernetes.io/revision": "2"}, ownerReferences=[{"uid": f"u-{NAME}"}])}
+        ],
         f"{CORE}/pods": pods,
         f"{CORE}/services": [service],
         f"{CORE}/secrets": [{"metadata": expiring}, {"metadata": metadata("demo-key")}],

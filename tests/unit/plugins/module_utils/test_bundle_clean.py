@@ -23,7 +23,15 @@ def encoded(text):
 
 @pytest.mark.parametrize(
     "written",
-    [VALUE, encoded(VALUE), encoded(f"Basic {VALUE}"), encoded(f"u:{VALUE}!"), quote(VALUE, safe=""), json.dumps(VALUE), json.dumps(json.dumps(VALUE))],
+    [
+        VALUE,
+        encoded(VALUE),
+        encoded(f"Basic {VALUE}"),
+        encoded(f"u:{VALUE}!"),
+        quote(VALUE, safe=""),
+        json.dumps(VALUE),
+        json.dumps(json.dumps(VALUE)),
+    ],
     ids=["plain", "base64", "within base64", "within base64, again", "URL", "JSON", "JSON in JSON"],
 )
 def test_a_known_value_is_taken_out_in_every_form(written):
@@ -33,7 +41,9 @@ def test_a_known_value_is_taken_out_in_every_form(written):
 
 
 def test_short_values_and_the_region_stand():
-    values = _bundle_clean.values_of_secret({"data": {"AWS_DEFAULT_REGION": encoded("us-east-1"), "flag": encoded("true"), "key": encoded("long-enough")}})
+    values = _bundle_clean.values_of_secret(
+        {"data": {"AWS_DEFAULT_REGION": encoded("us-east-1"), "flag": encoded("true"), "key": encoded("long-enough")}}
+    )
     assert Cleaner(values).text("us-east-1 true long-enough") == "us-east-1 true (redacted)"
 
 
@@ -46,7 +56,13 @@ def test_each_part_of_a_secret_file_is_known():
 def test_values_are_found_by_the_name_of_what_holds_them():
     spec = {
         "env": [{"name": "DB_PASSWORD", "value": "in-a-variable"}, {"name": "PLAIN", "value": "plain"}],
-        "args": ["--api-key=in-an-argument", "--token", "in-the-next-one", "--http-restricted-api=statistics:name=in-a-restriction", "--key=$(VARIABLE)"],
+        "args": [
+            "--api-key=in-an-argument",
+            "--token",
+            "in-the-next-one",
+            "--http-restricted-api=statistics:name=in-a-restriction",
+            "--key=$(VARIABLE)",
+        ],
         "httpHeaders": [{"name": "Authorization", "value": "in-a-header"}],
     }
     assert sorted(_bundle_clean.values_in(spec)) == ["in-a-header", "in-a-restriction", "in-a-variable", "in-an-argument", "in-the-next-one"]
@@ -57,7 +73,11 @@ def test_values_are_found_by_the_name_of_what_holds_them():
 
 def test_bookkeeping_and_what_it_holds_is_left_out():
     annotations = {"kubectl.kubernetes.io/last-applied-configuration": "{}", "team/api-token": "in-an-annotation", "team": "vision"}
-    thing = {"metadata": {"managedFields": [{}], "annotations": annotations}, "data": {"password": "in-a-map", "conf": "user a"}, "secretKeyRef": {"key": "AWS_KEY"}}
+    thing = {
+        "metadata": {"managedFields": [{}], "annotations": annotations},
+        "data": {"password": "in-a-map", "conf": "user a"},
+        "secretKeyRef": {"key": "AWS_KEY"},
+    }
     assert Cleaner([]).object(thing) == {
         "metadata": {"annotations": {"team/api-token": "(redacted)", "team": "vision"}},
         "data": {"password": "(redacted)", "conf": "user a"},

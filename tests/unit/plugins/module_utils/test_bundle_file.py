@@ -77,4 +77,8 @@ def test_the_size_is_bounded_and_what_is_left_out_is_told(monkeypatch):
     monkeypatch.setattr(_bundle_file, "MOST_OF_ALL", 300)
     kept, notes = _bundle_file.fitting({"status.txt": "s" * 90, "a.log": "old" * 100 + "new", "x.yaml": "first" + "x" * 200, "y.yaml": "y" * 30})
     assert list(kept) == ["status.txt", "a.log", "y.yaml"] and kept["a.log"].endswith(b"new") and len(kept["a.log"]) < 150
-    assert notes == ["a.log: cut, it has 303 bytes", "x.yaml: cut, it has 205 bytes", "x.yaml: left out, since all files together have more than 300 bytes"]
+    assert notes == [
+        "a.log: cut, it has 303 bytes",
+        "x.yaml: cut, it has 205 bytes",
+        "x.yaml: left out, since all files together have more than 300 bytes",
+    ]

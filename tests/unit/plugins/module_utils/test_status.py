@@ -38,7 +38,18 @@ def screen(look):
 
 @pytest.mark.parametrize(
     "seconds, words",
-    [(None, "?"), (-3, "0s"), (59, "59s"), (119, "119s"), (150, "2m30s"), (700, "11m"), (3 * 3600 + 60, "3h1m"), (30 * 3600, "30h"), (3 * 86400, "3d"), (10**7, "115d")],
+    [
+        (None, "?"),
+        (-3, "0s"),
+        (59, "59s"),
+        (119, "119s"),
+        (150, "2m30s"),
+        (700, "11m"),
+        (3 * 3600 + 60, "3h1m"),
+        (30 * 3600, "30h"),
+        (3 * 86400, "3d"),
+        (10**7, "115d"),
+    ],
 )
 def test_a_duration_has_two_units_at_most(seconds, words):
     assert _status_text.duration(seconds) == words
@@ -61,10 +72,19 @@ def test_the_keys_are_read_off_the_pod(args, expected):
 
 def test_statistics_of_several_models_are_one_average_of_requests():
     def model(name, count, ns, failed=0):
-        return {"name": name, "version": "1", "inference_stats": {"success": {"count": count, "ns": ns}, "queue": {"count": count, "ns": ns // 2}, "fail": {"count": failed}}}
+        return {
+            "name": name,
+            "version": "1",
+            "inference_stats": {"success": {"count": count, "ns": ns}, "queue": {"count": count, "ns": ns // 2}, "fail": {"count": failed}},
+        }
 
     found = _status_server.counted({"model_stats": [model("a", 1, 2_000_000), model("b", 3, 18_000_000, 2), {"name": "c"}]})
-    assert {key: found[key] for key in ("success", "failed", "average_ms", "queue_ms")} == {"success": 4, "failed": 2, "average_ms": 5.0, "queue_ms": 2.5}
+    assert {key: found[key] for key in ("success", "failed", "average_ms", "queue_ms")} == {
+        "success": 4,
+        "failed": 2,
+        "average_ms": 5.0,
+        "queue_ms": 2.5,
+    }
     assert found["models"][2] == {"name": "c", "version": "", "success": 0, "failed": 0, "average_ms": None, "queue_ms": None}
 
 
@@ -93,7 +113,9 @@ def test_a_rollout_that_hangs_says_why_though_all_replicas_serve():
     look.deployment["spec"]["replicas"] = 1
     look.deployment["status"] |= {"updatedReplicas": 1, "conditions": [fake_release.condition("Progressing", "True", reason="ReplicaSetUpdated")]}
     (problem,) = judged(look)[1]
-    assert problem.startswith("The rollout of revision 2 is not complete, 1 of 1 replica updated, 1 available, 2 in all: pod demo-triton-inference-server-abc-b on node")
+    assert problem.startswith(
+        "The rollout of revision 2 is not complete, 1 of 1 replica updated, 1 available, 2 in all: pod demo-triton-inference-server-abc-b on node"
+    )
 
 
 def test_replicas_of_which_there_is_no_pod_yet():
@@ -111,7 +133,12 @@ def test_a_model_that_no_replica_serves_is_a_problem_unless_nobody_asked_for_it(
     def entry(name, state, reason=""):
         return {"name": name, "version": "1", "state": state, "reason": reason}
 
-    index = [entry("good", "READY"), entry("bad", "UNAVAILABLE", "Internal: no such file"), entry("idle", "UNAVAILABLE", "unloaded"), entry("new", "LOADING")]
+    index = [
+        entry("good", "READY"),
+        entry("bad", "UNAVAILABLE", "Internal: no such file"),
+        entry("idle", "UNAVAILABLE", "unloaded"),
+        entry("new", "LOADING"),
+    ]
     look = seen([fake_release.pod("a"), fake_release.pod("b")], [index, index])
     names = [f"{fake_release.NAME}-abc-{letter}" for letter in "ab"]
     assert judged(look)[1] == [f"Model bad version 1 is not served: UNAVAILABLE: Internal: no such file on {', '.join(names)}."]
@@ -136,13 +163,22 @@ def test_the_services_address(kind, http, grpc):
 
 
 def test_an_autoscaler_that_cannot_scale_is_a_problem():
-    conditions = [fake_release.condition("ScalingActive", "False", message="no metrics"), fake_release.condition("ScalingLimited", "True", message="at the most")]
-    scaler = {"metadata": {"name": "demo"}, "spec": {"minReplicas": 2, "maxReplicas": 8}, "status": {"currentReplicas": 1, "desiredReplicas": 2, "conditions": conditions}}
+    conditions = [
+        fake_release.condition("ScalingActive", "False", message="no metrics"),
+        fake_release.condition("ScalingLimited", "True", message="at the most"),
+    ]
+    scaler = {
+        "metadata": {"name": "demo"},
+        "spec": {"minReplicas": 2, "maxReplicas": 8},
+        "status": {"currentReplicas": 1, "desiredReplicas": 2, "conditions": conditions},
+    }
     look = seen([fake_release.pod("a")], autoscalers=[scaler])
     facts, problems = judged(look)
     assert problems == ["The autoscaler demo: ScalingActive is False: no metrics."]
     assert {key: facts["autoscaler"][key] for key in ("min", "max", "current", "desired")} == {"min": 2, "max": 8, "current": 1, "desired": 2}
-    assert "demo, 2 to 8 replicas, 1 now, 2 wanted; ScalingActive is False: no metrics; ScalingLimited is True: at the most" in " ".join(screen(look).split())
+    assert "demo, 2 to 8 replicas, 1 now, 2 wanted; ScalingActive is False: no metrics; ScalingLimited is True: at the most" in " ".join(
+        screen(look).split()
+    )
 
 
 def test_a_wide_table_becomes_two():

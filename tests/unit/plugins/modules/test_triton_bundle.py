@@ -24,7 +24,11 @@ POD = f"{fake_release.NAME}-abc-a"
 
 
 def secret(name, **data):
-    return {"metadata": fake_release.metadata(name), "type": "Opaque", "data": {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}}
+    return {
+        "metadata": fake_release.metadata(name),
+        "type": "Opaque",
+        "data": {key: base64.b64encode(value.encode()).decode() for key, value in data.items()},
+    }
 
 
 @pytest.fixture
@@ -39,11 +43,17 @@ def cluster(monkeypatch):
     config = {"metadata": fake_release.metadata("demo-conf"), "data": {"conf": f"key of {IN_SECRET}"}}
     with FakeTriton() as triton, FakeCluster() as server:
         monkeypatch.setattr(_tunnel, "Tunnel", lambda *_where: contextlib.nullcontext(triton.http.removeprefix("http://")))
-        server.answers |= fake_release.answers([pod], secrets=[secret("demo-aws-1", AWS_SECRET_ACCESS_KEY=IN_SECRET), secret("of-others", x="not-ours-1")])
+        server.answers |= fake_release.answers(
+            [pod], secrets=[secret("demo-aws-1", AWS_SECRET_ACCESS_KEY=IN_SECRET), secret("of-others", x="not-ours-1")]
+        )
         server.answers |= {
             f"{fake_release.CORE}/configmaps": {"items": [config]},
             f"{fake_release.CORE}/events": {"items": [fake_release.event(POD, f"said {IN_SECRET}", fake_release.NOW)]},
-            "/api/v1/nodes/node-1": {"metadata": {"name": "node-1"}, "spec": {}, "status": {"conditions": [{"type": "Ready"}], "allocatable": {"cpu": "2"}}},
+            "/api/v1/nodes/node-1": {
+                "metadata": {"name": "node-1"},
+                "spec": {},
+                "status": {"conditions": [{"type": "Ready"}], "allocatable": {"cpu": "2"}},
+            },
             f"{fake_release.CORE}/pods/{POD}/log": f"aws_secret_access_key={IN_LOG} {IN_SECRET} {IN_VARIABLE} {base64.b64encode(IN_SECRET.encode()).decode()} end",
         }
         yield server
@@ -67,29 +77,33 @@ def test_a_bundle_has_everything_and_no_secret(run):
     result = run()
     assert result["changed"] and result["size"] == os.path.getsize(result["path"])
     files = read(result["path"])
-    assert sorted(files) == result["files"] == [
-        "README.txt",
-        "findings.txt",
-        f"logs/{POD}/triton.log",
-        f"logs/{POD}/triton.previous.log",
-        "nodes/node-1.yaml",
-        "objects/ConfigMap-demo-conf.yaml",
-        f"objects/Deployment-{fake_release.NAME}.yaml",
-        f"objects/Pod-{POD}.yaml",
-        f"objects/PodDisruptionBudget-{fake_release.NAME}.yaml",
-        f"objects/ReplicaSet-{fake_release.NAME}-abc.yaml",
-        f"objects/Service-{fake_release.NAME}.yaml",
-        "objects/events.yaml",
-        "secrets.txt",
-        "status.json",
-        "status.txt",
-        f"triton/{POD}/config/simple.json",
-        f"triton/{POD}/index.json",
-        f"triton/{POD}/metadata.json",
-        f"triton/{POD}/metrics.txt",
-        f"triton/{POD}/stats.json",
-        "versions.json",
-    ]
+    assert (
+        sorted(files)
+        == result["files"]
+        == [
+            "README.txt",
+            "findings.txt",
+            f"logs/{POD}/triton.log",
+            f"logs/{POD}/triton.previous.log",
+            "nodes/node-1.yaml",
+            "objects/ConfigMap-demo-conf.yaml",
+            f"objects/Deployment-{fake_release.NAME}.yaml",
+            f"objects/Pod-{POD}.yaml",
+            f"objects/PodDisruptionBudget-{fake_release.NAME}.yaml",
+            f"objects/ReplicaSet-{fake_release.NAME}-abc.yaml",
+            f"objects/Service-{fake_release.NAME}.yaml",
+            "objects/events.yaml",
+            "secrets.txt",
+            "status.json",
+            "status.txt",
+            f"triton/{POD}/config/simple.json",
+            f"triton/{POD}/index.json",
+            f"triton/{POD}/metadata.json",
+            f"triton/{POD}/metrics.txt",
+            f"triton/{POD}/stats.json",
+            "versions.json",
+        ]
+    )
     whole = "\n".join(files.values())
     for value in (IN_SECRET, IN_VARIABLE, IN_ANNOTATION, IN_LOG):
         assert [form for form in _bundle_clean.forms(value) if form in whole] == []

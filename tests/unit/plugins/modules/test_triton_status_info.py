@@ -55,7 +55,10 @@ def test_a_healthy_release_fits_on_one_screen(run):
     assert (result["found"], result["healthy"], result["problems"], result["changed"]) == (True, True, [], False)
     assert result["image"] == {"name": "tritonserver:1", "digests": ["sha256:" + 64 * "a"]}
     assert result["repository"] == {"url": fake_release.URL, "release": "a6289209f94be40b"}
-    assert [(row["name"][-1], row["ready"], row["version"], row["problem"]) for row in result["replicas"]] == [("a", True, "2.51.0", ""), ("b", True, "2.51.0", "")]
+    assert [(row["name"][-1], row["ready"], row["version"], row["problem"]) for row in result["replicas"]] == [
+        ("a", True, "2.51.0", ""),
+        ("b", True, "2.51.0", ""),
+    ]
     assert result["replicas"][0]["requests"] | {"models": []} == {"success": 4, "failed": 1, "average_ms": 2.5, "queue_ms": 0.25, "models": []}
     assert result["models"] == [{"name": "simple", "version": "1", "ready": 2, "others": {}}]
     assert result["service"] == {"name": fake_release.NAME, "type": "LoadBalancer", "http": "http://192.0.2.1:8000", "grpc": "192.0.2.1:8001"}
@@ -87,7 +90,9 @@ def test_a_replica_that_does_not_answer_is_a_row_with_its_reason(run, cluster):
     result = run()
     assert not result.get("failed") and not result["healthy"]
     assert [row["problem"] for row in result["replicas"]] == ["", "no answer (Connection refused)"]
-    assert [problem["what"] for problem in result["problems"]] == [f"Replica {fake_release.NAME}-abc-b does not say how it is: no answer (Connection refused)."]
+    assert [problem["what"] for problem in result["problems"]] == [
+        f"Replica {fake_release.NAME}-abc-b does not say how it is: no answer (Connection refused)."
+    ]
     assert "no answer" in result["text"].partition("REPLICA")[2]
 
 
@@ -97,7 +102,9 @@ def test_the_api_servers_proxy_is_the_way_where_ports_may_not_be_forwarded(run, 
 
 
 def test_models_that_differ_are_named(run, cluster, triton):
-    indexes = iter([[{"name": "simple", "version": "1", "state": "READY"}], [{"name": "simple", "version": "1", "state": "UNAVAILABLE", "reason": "unloaded"}]])
+    indexes = iter(
+        [[{"name": "simple", "version": "1", "state": "READY"}], [{"name": "simple", "version": "1", "state": "UNAVAILABLE", "reason": "unloaded"}]]
+    )
     triton.on_request = lambda path: setattr(triton, "index", next(indexes)) if path.endswith("/index") else None
     result = run()
     (problem,) = result["problems"]
@@ -115,14 +122,18 @@ def test_the_reason_of_a_failing_pod_is_in_the_log(run, cluster):
     )
     result = run()
     (problem,) = result["problems"]
-    assert problem["what"].startswith("1 of 2 replicas is not ready: pod demo-triton-inference-server-abc-b: container triton ended with exit code 1 (3 times): model 'simple'")
+    assert problem["what"].startswith(
+        "1 of 2 replicas is not ready: pod demo-triton-inference-server-abc-b: container triton ended with exit code 1 (3 times): model 'simple'"
+    )
     assert problem["todo"] == "The image has no Python package nosuch: add it to the image, or give the model an EXECUTION_ENV_PATH."
     assert "planted" not in str(result)
     assert result["replicas"][1]["last_end"]["exit_code"] == 1 and "CrashLoopBackOff" in result["text"]
 
 
 def test_a_release_that_is_not_there_is_said_so(run, cluster):
-    cluster.answers["/apis/apps/v1/deployments"] = {"items": [{"metadata": {"name": "x", "namespace": "other", "labels": {"app.kubernetes.io/instance": "mine"}}}]}
+    cluster.answers["/apis/apps/v1/deployments"] = {
+        "items": [{"metadata": {"name": "x", "namespace": "other", "labels": {"app.kubernetes.io/instance": "mine"}}}]
+    }
     result = run(release="nosuch", namespace="nowhere")
     assert not result["found"] and not result["healthy"] and "there is nothing" in result["text"]
     assert "There is no namespace nowhere." in result["text"] and "other/mine" in result["text"]
@@ -148,8 +159,18 @@ def test_the_last_verified_release_is_the_newest_record(run, cluster):
     labels = {"app.kubernetes.io/instance": "demo", "app.kubernetes.io/component": "release"}
     records = []
     for number, image in ((9, "tritonserver:0"), (10, "tritonserver:1")):
-        annotations = {"mlserving.triton/release": str(number), "mlserving.triton/verified-at": "2026-11-25T09:00:00Z", "mlserving.triton/image": image}
-        records.append({"metadata": fake_release.metadata(f"demo-release-{number}", labels=labels, annotations=annotations, creationTimestamp=f"2026-11-25T08:00:{number:02}Z")})
+        annotations = {
+            "mlserving.triton/release": str(number),
+            "mlserving.triton/verified-at": "2026-11-25T09:00:00Z",
+            "mlserving.triton/image": image,
+        }
+        records.append(
+            {
+                "metadata": fake_release.metadata(
+                    f"demo-release-{number}", labels=labels, annotations=annotations, creationTimestamp=f"2026-11-25T08:00:{number:02}Z"
+                )
+            }
+        )
     cluster.answers |= fake_release.answers([fake_release.pod("a")], secrets=records)
     result = run()
     assert result["verified"] == {"secret": "demo-release-10", "release": "10", "at": "2026-11-25T09:00:00Z", "by": "", "image": "tritonserver:1"}
