@@ -44,10 +44,7 @@ def problems(inputs: dict, chart: dict) -> list[str]:
     found = [
         _whole_number("triton_replicas", inputs["replicas"]),
         _whole_number("triton_gpus", inputs["gpus"]),
-        _label("triton_namespace", inputs["namespace"], 63),
-        _label("triton_release", inputs["release"], 53, letter_first=True),
-        _label("triton_name_override", inputs.get("name_override") or "x", 63),
-        _label("triton_fullname_override", inputs.get("fullname_override") or "x", 63, letter_first=True),
+        *names_problems(inputs),
         _image(inputs["image"]),
         _choice("triton_image_pull_policy", inputs["image_pull_policy"], PULL_POLICIES),
         _choice("triton_service_type", inputs["service_type"], SERVICE_TYPES),
@@ -56,6 +53,17 @@ def problems(inputs: dict, chart: dict) -> list[str]:
         f"{name} is {inputs[name.removeprefix('triton_')]!r} and the chart's {CHART_KEYS[name]} is {value!r}: give one of the two."
         for name, value in chart.items()
         if name.removeprefix("triton_") in inputs and str(inputs[name.removeprefix("triton_")]) != str(value)
+    ]
+    return [problem for problem in found if problem]
+
+
+def names_problems(inputs: dict) -> list[str]:
+    """Return what is wrong with those inputs that name a release, a sentence each."""
+    found = [
+        _label("triton_namespace", inputs["namespace"], 63),
+        _label("triton_release", inputs["release"], 53, letter_first=True),
+        _label("triton_name_override", inputs.get("name_override") or "x", 63),
+        _label("triton_fullname_override", inputs.get("fullname_override") or "x", 63, letter_first=True),
     ]
     return [problem for problem in found if problem]
 

@@ -13,6 +13,7 @@ import re
 import pytest
 import yaml
 from ansible_collections.mlserving.triton.plugins.doc_fragments import _attributes
+from ansible_collections.mlserving.triton.plugins.module_utils import _version
 
 ROOT = pathlib.Path(__file__).parents[2]
 ROLES = sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir())
@@ -80,3 +81,7 @@ def test_what_git_ignores_is_not_shipped():
 def test_every_link_leads_somewhere(page):
     targets = [target.partition("#")[0] for target in LINK.findall(page.read_text(encoding="utf-8")) if not re.match(r"[a-z]+:", target)]
     assert [target for target in targets if target and not (page.parent / target).exists()] == []
+
+
+def test_the_version_that_modules_tell_is_the_collections():
+    assert _version.VERSION == load("galaxy.yml")["version"]

@@ -203,6 +203,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.answer(200)
         elif self.path == "/metrics":
             self.answer(200, f'nv_inference_request_success{{model="simple",version="1"}} {0 if triton.frozen else triton.answered}\n'.encode())
+        elif self.path == "/v2/models/stats":
+            counted = {kind: {"count": 4, "ns": nanoseconds} for kind, nanoseconds in (("success", 10_000_000), ("queue", 1_000_000))}
+            stats = {"name": "simple", "version": "1", "inference_stats": counted | {"fail": {"count": 1, "ns": 9}}}
+            self.answer(200, json.dumps({"model_stats": [stats]}).encode())
         elif self.path.startswith("/v2/models/"):
             name = self.path.split("/")[3]
             self.answer(200, json.dumps({"name": name, "versions": ["1"], **MODELS.get(name, TENSORS)}).encode())
