@@ -353,7 +353,8 @@ def _needed(client, models: set) -> set:
 
 def _reason(told: str) -> str:
     """Return Triton's own reason out of the text of a refusal."""
-    return re.sub(r"^the server refused: (load failed for model '[^']*': )?(version \d+ is at UNAVAILABLE state: )?", "", told)
+    told = re.sub(r"^the server refused: (load failed for model '[^']*': )?(version \d+ is at UNAVAILABLE state: )?", "", told)
+    return re.sub(r"[ ;]*\(\d+\)$", "", told)
 
 
 def _lines(first: str, replicas: list[Replica]) -> str:

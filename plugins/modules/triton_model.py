@@ -191,6 +191,10 @@ def told(replicas: list[_model_control.Replica], names: list | None) -> dict:
     return {"replicas": rows, "differs": differs, "table": _model_set.table(rows, names)}
 
 
+def changed(replicas: list[_model_control.Replica]) -> bool:
+    return any(replica.loaded or replica.unloaded for replica in replicas)
+
+
 def diff(replicas: list[_model_control.Replica], before: list | None, after: list | None) -> dict:
     """Return the models of each replica, and of new ones, before and after."""
     was, is_now = {}, {}
@@ -210,12 +214,12 @@ def main() -> None:
         release = _model_control.from_options(api, module.params, time.monotonic() + module.params["timeout"])
         result = _model_control.bring(release, wanted, module.check_mode)
     except _model_control.ControlError as error:
-        module.fail_json(msg=str(error), **told(error.replicas, None))
+        module.fail_json(msg=str(error), changed=changed(error.replicas), **told(error.replicas, None))
     except _cluster.ClusterError as error:
         module.fail_json(msg=str(error))
     replicas, before, after = result["replicas"], result["before"], result["after"]
     module.exit_json(
-        changed=before != after or any(replica.loaded or replica.unloaded for replica in replicas),
+        changed=before != after or changed(replicas),
         set=after,
         diff=diff(replicas, before, after),
         **told(replicas, before if module.check_mode else after),
