@@ -145,35 +145,26 @@ def state(index: list[dict], model: str) -> str:
     return "FAILED" if found == "UNAVAILABLE" else found
 
 
-def differences(replicas: list[dict]) -> list[str]:
-    """Return where a replica has something else than most of the others, a sentence each.
+def differences(replicas: list[dict], names_of_set: list[str] | None) -> list[str]:
+    """Return where a replica has something else than most of the others, and which models new replicas load that most have not, a sentence each.
 
-    :param replicas: dicts of which ``replica`` and ``models``, the index, count; those that were not asked are left out
+    :param replicas: dicts of which ``replica``, ``waiting`` and ``models``, the index, count; those that wait are left out
     """
-    asked = [entry for entry in replicas if not entry["waiting"]]
-    found = []
-    for model in sorted({entry["name"] for replica in asked for entry in replica["models"]}):
+    asked, found = [entry for entry in replicas if not entry["waiting"]], []
+    for model in sorted({entry["name"] for replica in asked for entry in replica["models"]} | (set(names_of_set or ()) - {ALL})):
         states = {replica["replica"]: state(replica["models"], model) for replica in asked}
+        if not states:
+            continue
         # Of two halves, the one that serves counts as most.
         most = max(collections.Counter(states.values()).items(), key=lambda entry: (entry[1], entry[0] != "-"))[0]
         found += [f"{name}: model {model} {_words(has)}, most replicas: {_words(most)}" for name, has in states.items() if has != most]
-    return found
-
-
-def astray(replicas: list[dict], names_of_set: list[str] | None) -> list[str]:
-    """Return which models of the set that new replicas start with are not loaded somewhere, a sentence each."""
-    found = []
-    for replica in replicas if names_of_set is not None else []:
-        there = loaded(replica["models"])
-        wanted = {entry["name"] for entry in replica["models"]} if ALL in names_of_set else names_of_set
-        lacking = [name for name in wanted if name not in there]
-        if lacking and not replica["waiting"]:
-            found.append(f"{replica['replica']}: {', '.join(sorted(lacking))} not loaded, which new replicas load")
+        if names_of_set is not None and (model in names_of_set or ALL in names_of_set) and not most[0].isdigit():
+            found.append(f"model {model} {_words(most)} on most replicas, but new ones load it")
     return found
 
 
 def _words(has: str) -> str:
-    return {"-": "is not loaded", "FAILED": "has failed"}.get(has, f"is {has}" if has.isupper() else f"has version {has}")
+    return {"-": "is not loaded", "FAILED": "has failed"}.get(has) or (f"has version {has}" if has[0].isdigit() else f"is {has}")
 
 
 def table(replicas: list[dict], names_of_set: list[str] | None) -> list[str]:

@@ -143,7 +143,7 @@ set:
   elements: str
   sample: [simple, other]
 differs:
-  description: Where a replica has something else than most of the others, and where it lacks what a new one would load, a sentence each.
+  description: Where a replica has something else than most of the others, and which models new ones load that most have not, a sentence each.
   returned: when the replicas were asked
   type: list
   elements: str
@@ -187,8 +187,7 @@ def read_wanted(module: AnsibleModule) -> _model_set.Wanted:
 def told(replicas: list[_model_control.Replica], names: list | None) -> dict:
     """Return what there is to tell of the replicas."""
     rows = [replica.row() for replica in replicas]
-    differs = _model_set.differences(rows) + _model_set.astray(rows, names)
-    return {"replicas": rows, "differs": differs, "table": _model_set.table(rows, names)}
+    return {"replicas": rows, "differs": _model_set.differences(rows, names), "table": _model_set.table(rows, names)}
 
 
 def changed(replicas: list[_model_control.Replica]) -> bool:

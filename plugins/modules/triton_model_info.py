@@ -10,8 +10,8 @@ module: triton_model_info
 version_added: "0.1.0"
 short_description: List the models of every replica, and where replicas differ
 description:
-  - Asks every replica of a Deployment for its repository index, and tells which one has something else than most of the others, or lacks what a new replica
-    would load.
+  - Asks every replica of a Deployment for its repository index, and tells which one has something else than most of the others, and which
+    models new replicas load that most have not.
 author:
   - The mlserving.triton authors (@mlserving)
 extends_documentation_fragment:
@@ -69,7 +69,7 @@ set:
   elements: str
   sample: [simple]
 differs:
-  description: Where a replica has something else than most of the others, and where it lacks what a new one would load, a sentence each.
+  description: Where a replica has something else than most of the others, and which models new ones load that most have not, a sentence each.
   returned: always
   type: list
   elements: str
@@ -102,8 +102,8 @@ def main() -> None:
         module.fail_json(msg=str(error))
     names = _model_set.of_config_map(stored)
     shown = [{name: row[name] for name in ("replica", "node", "waiting", "models")} for row in replicas]
-    differs = _model_set.differences(replicas) + _model_set.astray(replicas, names)
-    module.exit_json(changed=False, replicas=shown, set=names, differs=differs, table=_model_set.table(replicas, names))
+    differs, table = _model_set.differences(replicas, names), _model_set.table(replicas, names)
+    module.exit_json(changed=False, replicas=shown, set=names, differs=differs, table=table)
 
 
 if __name__ == "__main__":
