@@ -52,7 +52,7 @@ class Replica:
 
     ``mode``: how it controls models, as far as its arguments tell. ``started``: what tells one start of the server from the next. ``patience``: seconds for
     which it may be busy before the kubelet takes it for not ready. ``starting``: it may answer later. ``waiting``: why it was not asked, since it has not
-    started. ``was`` and ``index``: its repository index, before and now. ``problem``: what did not work.
+    started. ``gone``: its pod was deleted meanwhile. ``was`` and ``index``: its repository index, before and now. ``problem``: what did not work.
     """
 
     target: _verify_target.Target
@@ -61,6 +61,7 @@ class Replica:
     patience: float
     starting: bool = False
     waiting: str = ""
+    gone: bool = False
     was: list = dataclasses.field(default_factory=list)
     index: list = dataclasses.field(default_factory=list)
     loaded: list = dataclasses.field(default_factory=list)
@@ -139,6 +140,7 @@ class Release:
         found = [self._replica(pod) for pod in pods]
         found = [replica for replica in found if (replica.target.name, replica.started) not in seen]
         self._each(found, lambda replica: self._look(replica, patient=replica.starting if known else replica.target.patient))
+        found = [replica for replica in found if not replica.gone]
         silent = [replica for replica in found if replica.problem]
         if silent:
             raise ControlError(_lines("Not every replica answers.", silent), found)
@@ -182,7 +184,8 @@ class Release:
                     # Others may have found out in the meantime.
                     target.reach.refusal = target.reach.refusal or way.problem
                     continue
-                if not error.connection or way.forbidden or not patient or time.monotonic() + PAUSE >= self._deadline:
+                replica.gone = bool(re.search(r"pods \S+ not found", way.problem))
+                if replica.gone or not error.connection or way.forbidden or not patient or time.monotonic() + PAUSE >= self._deadline:
                     raise _triton_client.TritonError(f"{error}{f'; {way.problem}' if way.problem else ''}", error.connection) from None
             time.sleep(PAUSE)
 
@@ -198,7 +201,7 @@ class Release:
         rest = lacking[1:]
         half = len(rest) if time.monotonic() - started < min((replica.patience for replica in rest), default=0) else -(-len(rest) // 2)
         for wave in (rest[:half], rest[half:]):
-            if not any(replica.problem for replica in lacking):
+            if not _failed(lacking):
                 self._each(wave, lambda replica: self._load(replica, wanted))
 
     def _load(self, replica: Replica, wanted: _model_set.Wanted) -> None:
@@ -357,6 +360,10 @@ def _reason(told: str) -> str:
     return re.sub(r"[ ;]*\(\d+\)$", "", told)
 
 
+def _failed(replicas: list[Replica]) -> list[Replica]:
+    return [replica for replica in replicas if replica.problem and not replica.gone]
+
+
 def _lines(first: str, replicas: list[Replica]) -> str:
     where: dict[str, list] = {}
     for replica in replicas:
@@ -403,7 +410,7 @@ def bring(release: Release, wanted: _model_set.Wanted, check_only: bool = False)
     after = None if before is None else wanted.set_after(before, index)
     if check_only:
         release.foresee(asked, wanted)
-        failed = [replica for replica in asked if replica.problem]
+        failed = _failed(asked)
         if failed:
             raise ControlError(_lines("Not every replica answers.", failed), replicas)
         return {"replicas": replicas, "before": before, "after": after}
@@ -417,12 +424,12 @@ def bring(release: Release, wanted: _model_set.Wanted, check_only: bool = False)
         if not fresh:
             break
         _converge(release, fresh, wanted, put_back=False)
-    return {"replicas": replicas, "before": before, "after": after}
+    return {"replicas": [replica for replica in replicas if not replica.gone], "before": before, "after": after}
 
 
 def _converge(release: Release, replicas: list[Replica], wanted: _model_set.Wanted, put_back: bool) -> None:
     release.load(replicas, wanted)
-    failed = [replica for replica in replicas if replica.problem]
+    failed = _failed(replicas)
     if failed:
         if put_back:
             release.restore(replicas)
@@ -431,6 +438,6 @@ def _converge(release: Release, replicas: list[Replica], wanted: _model_set.Want
         raise ControlError(_lines(f"{len(failed)} of {len(replicas)} replicas could not load what was asked for. {end}".rstrip(), failed), replicas)
     release.unload(replicas, wanted)
     release.refresh(replicas)
-    failed = [replica for replica in replicas if replica.problem]
+    failed = _failed(replicas)
     if failed:
         raise ControlError(_lines(f"{len(failed)} of {len(replicas)} replicas could not unload what was asked for.", failed), replicas)

@@ -88,9 +88,10 @@ def lab(monkeypatch):
     monkeypatch.setattr(_model_control, "PAUSE", 0.02)
 
     class Tunnel(contextlib.nullcontext):
-        problem, forbidden = "", False
+        forbidden = False
 
         def __init__(self, _api, _namespace, name, _port):
+            self.problem = "" if any(entry["metadata"]["name"] == name for entry in found.answers[PODS]["items"]) else f'pods "{name}" not found'
             super().__init__(found.tritons[name].http.removeprefix("http://"))
 
     monkeypatch.setattr(_tunnel, "Tunnel", Tunnel)
@@ -210,6 +211,17 @@ def test_a_replica_that_started_anew_meanwhile_gets_the_same(run, lab):
     lab.tritons["c"].on_request = restart
     run("other")
     assert lab.ready()["a"] == ["other", "simple"]
+
+
+def test_a_replica_that_is_deleted_meanwhile_is_left_out(run, lab):
+    def delete(path):
+        if path.endswith("/load") and len(lab.answers[PODS]["items"]) == 3:
+            lab.answers[PODS]["items"].pop()
+            lab.tritons["c"].die()
+
+    lab.tritons["a"].on_request = delete
+    result = run("other")
+    assert result["changed"] and [replica["replica"] for replica in result["replicas"]] == ["a", "b"]
 
 
 def test_a_replica_that_has_not_started_is_not_waited_for(run, lab):
