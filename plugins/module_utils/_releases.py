@@ -14,8 +14,9 @@ import dataclasses
 import gzip
 import hashlib
 import json
+import urllib.parse
 
-from ansible_collections.mlserving.triton.plugins.module_utils import _cluster, _kube, _secret_references
+from ansible_collections.mlserving.triton.plugins.module_utils import _cluster, _kube, _model_set, _secret_references
 from ansible_collections.mlserving.triton.plugins.module_utils._secret import COMPONENT, INSTANCE, MANAGED_BY, OWNER
 
 try:
@@ -66,6 +67,16 @@ def with_replicas(manifests: list[dict], replicas: int | None) -> list[dict]:
     return complete
 
 
+def with_model_set(manifests: list[dict], names: list[str] | None) -> list[dict]:
+    """Return the manifests with these names as the set of models that all replicas have loaded; None leaves them as they are."""
+    complete = copy.deepcopy(manifests)
+    for manifest in complete if names is not None else []:
+        annotations = manifest["metadata"].get("annotations") or {}
+        if manifest["kind"] == "ConfigMap" and _model_set.AGREED in annotations:
+            annotations[_model_set.AGREED], manifest["data"] = "true", {_model_set.KEY: _model_set.text(names)}
+    return complete
+
+
 def digest(manifests: list[dict]) -> str:
     """Return the SHA-256 of the manifests without the number of replicas, in hex."""
     text = json.dumps(without_replicas(manifests), sort_keys=True, separators=(",", ":"))
@@ -112,10 +123,10 @@ class Releases:
 
     def all(self) -> list[Release]:
         """Return the kept releases, the newest first."""
-        selector = f"{MANAGED_BY}%3D{OWNER},{INSTANCE}%3D{self._release},{COMPONENT}%3D{RELEASE}"
+        query = urllib.parse.urlencode({"labelSelector": selector(self._release)})
         accept = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
-        found = _kube.get(self._api, f"/api/v1/namespaces/{self._namespace}/configmaps?labelSelector={selector}", accept=accept)
-        return sorted((_of(item["metadata"]) for item in found["items"] or []), key=lambda release: -release.number)
+        found = _kube.get(self._api, f"/api/v1/namespaces/{self._namespace}/configmaps?{query}", accept=accept)
+        return in_order(found["items"] or [])
 
     def content(self, release: Release) -> dict:
         """Return manifests, verification and models (an outline)."""
@@ -146,6 +157,16 @@ class Releases:
         path = f"/api/v1/namespaces/{self._namespace}/secrets/"
         accept = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
         return [name for name in names if _kube.get(self._api, path + name, absent_is_empty=True, accept=accept) is None]
+
+
+def selector(release: str) -> str:
+    """Return the selector of labels that finds the ConfigMaps of a release."""
+    return f"{MANAGED_BY}={OWNER},{INSTANCE}={release},{COMPONENT}={RELEASE}"
+
+
+def in_order(items: list[dict]) -> list[Release]:
+    """Return the releases of ConfigMaps, of which the metadata is enough, the newest first."""
+    return sorted((_of(item["metadata"]) for item in items), key=lambda release: -release.number)
 
 
 def _of(metadata: dict) -> Release:

@@ -42,11 +42,12 @@ NEEDED = (
 )
 
 
+CONFIG_MAPS = ("", "configmaps")
 #: Option of the role -> (API group, resource) of the objects that it makes.
 OPTIONAL = {
-    "startup_inference": ("", "configmaps"),
-    "front": ("", "configmaps"),
-    "model_cache": ("", "configmaps"),
+    "startup_inference": CONFIG_MAPS,
+    "front": CONFIG_MAPS,
+    "model_cache": CONFIG_MAPS,
     "disruption_budget": ("policy", "poddisruptionbudgets"),
     "network_policy": ("networking.k8s.io", "networkpolicies"),
     "ingress": ("networking.k8s.io", "ingresses"),
@@ -70,8 +71,11 @@ def missing(api: "client.ApiClient", namespace: str, options: dict | None = None
         question = client.V1SelfSubjectAccessReview(spec=client.V1SelfSubjectAccessReviewSpec(resource_attributes=attributes))
         return _kube.call("asking what the credentials may do", review, question)["status"]["allowed"]
 
-    kinds = {OPTIONAL[option] for option, value in (options or {}).items() if value and option in OPTIONAL}
+    options = options or {}
+    kinds = {OPTIONAL[option] for option, value in options.items() if value and option in OPTIONAL}
+    kinds |= {CONFIG_MAPS} if options.get("model_control_mode") == "explicit" else set()
     needed = [*NEEDED, *((verb, *kind) for kind in sorted(kinds) for verb in ("create", "patch", "delete"))]
+    needed += [("get", *CONFIG_MAPS)] if options.get("model_control_mode") == "explicit" else []
     with ThreadPoolExecutor(max_workers=len(NEEDED)) as pool:
         answers = list(pool.map(allowed, needed))
     refused = [right for right, answer in zip(needed, answers) if not answer]

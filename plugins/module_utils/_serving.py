@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 
-from ansible_collections.mlserving.triton.plugins.module_utils import _front, _model_cache
+from ansible_collections.mlserving.triton.plugins.module_utils import _front, _model_cache, _model_set
 
 #: Seconds until every node and load balancer knows that a pod is leaving.
 PROPAGATION = 5
@@ -81,8 +81,6 @@ def arguments(options: dict) -> list[str]:
     args = ["tritonserver", *(f"--model-store={url}" for url in repositories(options)), f"--model-control-mode={mode}"]
     if mode == "poll":
         args.append(f"--repository-poll-secs={options['poll_seconds']}")
-    if mode == "explicit":
-        args += [f"--load-model={name}" for name in options["load_models"]]
     args.append(f"--exit-timeout-secs={options['exit_timeout']}")
     args += [f"--{flag}=false" for flag in ("strict-readiness", "exit-on-error") if not options[flag.replace("-", "_")]]
     if int(options["load_threads"]):
@@ -104,6 +102,7 @@ def arguments(options: dict) -> list[str]:
         apis, key = ",".join(options["restricted_apis"]), f"{options['restricted_key_name']}=$({KEY_VARIABLE})"
         args += [f"--http-restricted-api={apis}:{key}", f"--grpc-restricted-protocol={apis}:{key}"]
     args += [str(arg) for arg in options["server_args"]]
+    args = _model_set.command(args) if mode == "explicit" else args
     return _model_cache.command(args) if options["model_cache"] else args
 
 
@@ -156,6 +155,8 @@ def volumes(options: dict) -> tuple[list[dict], list[dict]]:
         found, mounts = [each + more for each, more in zip((found, mounts), _model_cache.volumes(options))]
     if options["grpc_tls_secret"]:
         add("tls", TLS, {"secret": {"secretName": options["grpc_tls_secret"]}}, readOnly=True)
+    if options["model_control_mode"] == "explicit":
+        add(_model_set.VOLUME, _model_set.PATH, {"configMap": {"name": options["model_set_config"]}}, readOnly=True)
     if options["probe_config"]:
         add("probe", PROBE, {"configMap": {"name": options["probe_config"], "defaultMode": 0o444}}, readOnly=True)
     return found + options["volumes"], mounts + options["volume_mounts"]

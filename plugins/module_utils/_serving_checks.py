@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from ansible_collections.mlserving.triton.plugins.module_utils import _front, _model_cache, _serving
+from ansible_collections.mlserving.triton.plugins.module_utils import _front, _model_cache, _model_set, _serving
 
 MODES = ("none", "poll", "explicit")
 ROLLOUTS = ("surge", "in_place")
@@ -126,6 +126,7 @@ def _server(options: dict) -> list[str]:
     mode = options["model_control_mode"]
     if options["load_models"] and mode != "explicit":
         found.append(f"triton_load_models is given, but triton_model_control_mode is {mode}. Set it to explicit, or leave triton_load_models out.")
+    found += [f"triton_load_models {problem}." for problem in _model_set.problems([str(name) for name in options["load_models"]])]
     if "health" in options["restricted_apis"]:
         found.append("triton_restricted_apis has health, which the kubelet's probes need without a key. Leave it out.")
     if "inference" in options["restricted_apis"] and options["startup_inference"]:

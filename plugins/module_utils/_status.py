@@ -11,7 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlencode
 
-from ansible_collections.mlserving.triton.plugins.module_utils import _cluster, _kube, _pods, _rollout, _status_server, _triton_log
+from ansible_collections.mlserving.triton.plugins.module_utils import _cluster, _kube, _pods, _releases, _rollout, _status_server, _triton_log
 
 try:
     import kubernetes.client
@@ -31,7 +31,7 @@ class Seen:
     """One look at a release. Objects are dicts as the API returns them.
 
     ``deployment``: None if there is none. ``pods``: the replicas by name; ``leftovers``: pods that leave, were evicted or have finished.
-    ``secrets``: metadata of all in the namespace. ``events``: the warnings of the release's objects. ``servers``: pod -> answer of _status_server.state. ``logs``: pod -> text, of those that failed.
+    ``secrets``: metadata of all in the namespace. ``releases``: metadata of those that are kept as verified. ``events``: the warnings of the release's objects. ``servers``: pod -> answer of _status_server.state. ``logs``: pod -> text, of those that failed.
     ``unseen``: what the account may not list. ``elsewhere``: (namespace, name) of this collection's Deployments, if there is none here.
     """
 
@@ -45,6 +45,7 @@ class Seen:
     autoscalers: list = dataclasses.field(default_factory=list)
     budgets: list = dataclasses.field(default_factory=list)
     secrets: list = dataclasses.field(default_factory=list)
+    releases: list = dataclasses.field(default_factory=list)
     events: list = dataclasses.field(default_factory=list)
     servers: dict = dataclasses.field(default_factory=dict)
     logs: dict = dataclasses.field(default_factory=dict)
@@ -95,11 +96,12 @@ def _objects(api, target: _cluster.Target, namespace: str, release: str, names: 
         "autoscalers": (f"/apis/autoscaling/v2/{within}/horizontalpodautoscalers", {}),
         "budgets": (f"/apis/policy/v1/{within}/poddisruptionbudgets", {}),
         "secrets": (f"/api/v1/{within}/secrets", {}),
+        "releases": (f"/api/v1/{within}/configmaps", {"labelSelector": _releases.selector(release)}),
         "events": (f"/api/v1/{within}/events", {"fieldSelector": "type=Warning"}),
     }
     version = pool.submit(_cluster.version, api, target)
     futures = {
-        kind: pool.submit(get, api, path, query, METADATA if kind == "secrets" else "application/json") for kind, (path, query) in paths.items()
+        kind: pool.submit(get, api, path, query, METADATA if kind in ("secrets", "releases") else "application/json") for kind, (path, query) in paths.items()
     }
     seen = Seen(version=version.result())
     for kind, future in futures.items():

@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime
 import re
 
-from ansible_collections.mlserving.triton.plugins.module_utils import _model_cache, _pods, _rollout, _secret, _secret_references, _triton_log
+from ansible_collections.mlserving.triton.plugins.module_utils import _model_cache, _pods, _releases, _rollout, _secret, _secret_references, _triton_log
 from ansible_collections.mlserving.triton.plugins.module_utils._status import Seen, event_time
 
 #: How many warnings are told.
@@ -19,12 +19,6 @@ MOST_EVENTS = 10
 RELEASE_URL = re.compile(r"/releases/(?P<digest>[0-9a-f]+)/?$")
 REPOSITORY = re.compile(r"--(?:model-repository|model-store|url)[= ](?P<url>\S+)")
 HTTP_PORT, GRPC_PORT = "http-inference-server", "grpc-inference-server"
-VERIFIED = {
-    "release": "mlserving.triton/release",
-    "at": "mlserving.triton/verified-at",
-    "by": "mlserving.triton/deployed-by",
-    "image": "mlserving.triton/image",
-}
 
 
 def facts(seen: Seen, release: str, now: datetime.datetime) -> dict:
@@ -44,7 +38,7 @@ def facts(seen: Seen, release: str, now: datetime.datetime) -> dict:
         "autoscaler": autoscaler(seen.autoscalers[0]) if seen.autoscalers else None,
         "disruption_budget": budget(seen.budgets[0]) if seen.budgets else None,
         "secrets": [] if "secrets" in seen.unseen else secrets(template["spec"], seen.secrets, now),
-        "verified": verified(seen.secrets, release),
+        "verified": verified(seen.releases),
         "events": events(seen.events, now),
     }
 
@@ -202,15 +196,13 @@ def secrets(spec: dict, metadata: list[dict], now: datetime.datetime) -> list[di
     return rows
 
 
-def verified(metadata: list[dict], release: str) -> dict | None:
-    """Return secret, release (number), at, by and image of the last verified release; None if none is recorded."""
-    wanted = {_secret.INSTANCE: release, _secret.COMPONENT: "release"}
-    found = [entry["metadata"] for entry in metadata if wanted.items() <= (entry["metadata"].get("labels") or {}).items()]
-    if not found:
+def verified(configmaps: list[dict]) -> dict | None:
+    """Return name, release (number), at, by and image of the last verified release; None if none is kept."""
+    kept = _releases.in_order(configmaps)
+    if not kept:
         return None
-    newest = max(found, key=lambda entry: (entry.get("creationTimestamp") or "", entry["name"]))
-    annotations = newest.get("annotations") or {}
-    return {"secret": newest["name"]} | {name: annotations.get(key) or "" for name, key in VERIFIED.items()}
+    about = {short: kept[0].about.get(name, "") for short, name in (("at", "verified-at"), ("by", "deployed-by"), ("image", "image"))}
+    return {"name": kept[0].name, "release": kept[0].number, **about}
 
 
 def events(warnings: list[dict], now: datetime.datetime) -> list[dict]:

@@ -96,8 +96,8 @@ def _secret(found: dict) -> str:
 def _verified(status: dict) -> str:
     found = status["verified"]
     if not found:
-        return "no release is recorded as verified"
-    text = f"release {found['release'] or '?'} at {found['at'] or '?'}" + (f" by {found['by']}" if found["by"] else "")
+        return "no verified release is kept"
+    text = f"release {found['release']} at {found['at'] or '?'}" + (f" by {found['by']}" if found["by"] else "")
     same = not found["image"] or found["image"] == status["image"]["name"]
     return text if same else f"{text}, with another image than the one that runs: {found['image']}"
 

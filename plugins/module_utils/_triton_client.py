@@ -3,14 +3,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Talking to one Triton server over HTTP or gRPC. PRIVATE to the collection.
 
-Both clients have the same verbs, and every failure is a :class:`TritonError` whose text stands in a sentence.
+Both clients have the same verbs, but for those that control models, which HTTP has alone. Every failure is a
+:class:`TritonError` whose text stands in a sentence.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import dataclasses
 import functools
+import json
 import queue
 import re
 import socket
@@ -18,7 +21,7 @@ import ssl
 import time
 import traceback
 import urllib.parse
-from http.client import HTTPException
+from http.client import HTTPConnection, HTTPException
 
 try:
     import gevent
@@ -38,6 +41,7 @@ CONNECT_TIMEOUT = 5.0
 MOST_RESPONSES = 10_000
 #: Before the name of a restricted API's key, over gRPC.
 GRPC_KEY_PREFIX = "triton-grpc-protocol-"
+EMPTY_MODEL = b"class TritonPythonModel:\n    def execute(self, requests):\n        return []\n"
 #: gRPC's own limit of 4 MiB per message is too small for images; -1 means none. The HTTP client has none either.
 #: A proxy that the environment names never leads to a loopback address or a load balancer inside the network.
 GRPC_OPTIONS = [
@@ -266,6 +270,46 @@ class HttpClient(_Client):
         """Return a model's inputs and outputs, each name, datatype and shape."""
         with self._asking():
             return _model_entry(self._client.get_model_metadata(model, version, headers=self._headers))
+
+    def parts(self, model: str) -> list[str]:
+        """Return the models that an ensemble, which is loaded, is made of; nothing of any other model."""
+        with self._asking():
+            config = self._client.get_model_config(model, headers=self._headers)
+            return [step["model_name"] for step in (config.get("ensemble_scheduling") or {}).get("step") or []]
+
+    def load(self, model: str) -> None:
+        """Load a model and wait until that is done, or load it anew.
+
+        :raises TritonError: it does not load, or the server did not answer
+        """
+        with self._asking():
+            self._client.load_model(model, headers=self._headers)
+
+    def stand_in(self, model: str, versions: list[str]) -> None:
+        """Load an empty model of the Python backend in place of the repository's.
+
+        :raises TritonError: it does not load, or the server did not answer
+        """
+        tensor = {"data_type": "TYPE_INT32", "dims": [1]}
+        config = {"name": model, "backend": "python", "input": [{"name": "IN", **tensor}], "output": [{"name": "OUT", **tensor}]}
+        config |= {"instance_group": [{"kind": "KIND_CPU"}], "version_policy": {"all": {}}}
+        files = {f"file:{version}/model.py": base64.b64encode(EMPTY_MODEL).decode() for version in versions}
+        body = json.dumps({"parameters": {"config": json.dumps(config), **files}})
+        # The library's own call cannot send files.
+        with self._asking(), contextlib.closing(HTTPConnection(re.sub("^http://", "", self.address), timeout=self._left())) as connection:
+            connection.request("POST", f"/v2/repository/models/{urllib.parse.quote(model)}/load", body, self._headers or {})
+            answer = connection.getresponse()
+            content = answer.read()
+        if answer.status != 200:
+            raise TritonError(f"the server refused: {' '.join(str(json.loads(content)['error']).split())} ({answer.status})")
+
+    def unload(self, model: str) -> None:
+        """Begin to unload a model; its last requests are answered.
+
+        :raises TritonError: the server refused it or did not answer
+        """
+        with self._asking():
+            self._client.unload_model(model, headers=self._headers)
 
     def _input(self, name, datatype, array, binary):
         tensor = tritonclient.http.InferInput(name, list(array.shape), datatype)

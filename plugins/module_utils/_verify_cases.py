@@ -15,13 +15,14 @@ class CasesError(Exception):
     """A case cannot be used; the text names it and says what to do."""
 
 
-def prepared(source: str, given: list[dict]) -> list[_verify.Case]:
+def prepared(source: str, given: list[dict], models: list[str] | None = None) -> list[_verify.Case]:
     """Return the cases that were given, and those that lie beside the models in the folder ``source``, which may be empty.
 
+    :param models: of which those of the source are wanted; None is all
     :raises CasesError: one cannot be sent as it is written
     """
     try:
-        beside = _cases.read(source) if source else []
+        beside = [(folder, case) for folder, case in (_cases.read(source) if source else []) if models is None or case["model"] in models]
         checked = ArgumentSpecValidator({"cases": _case_options.CASES}).validate({"cases": [case for _folder, case in beside]})
         if checked.error_messages:
             raise CasesError(f"A {_cases.FILE} below {source}: {'; '.join(checked.error_messages)}")

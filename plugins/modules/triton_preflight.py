@@ -224,6 +224,17 @@ probe:
   returned: always
   type: dict
   sample: {name: example-triton-inference-server-probe-1f0c5b7a9e, requests: {simple: UE9TVCAvdjIvbW9kZWxzL3NpbXBsZS9pbmZlcg==}}
+model_set:
+  description:
+    - Name of the ConfigMap with the models that a new server loads where models are loaded explicitly, and its data and annotations as they are to be during
+      the rollout. Data and annotations are empty otherwise. C(there) says whether it is there already.
+  returned: always
+  type: dict
+  sample:
+    name: example-triton-inference-server-models
+    there: true
+    data: {models: "simple\n"}
+    annotations: {mlserving.triton/agreed: "true", mlserving.triton/repository: 9d2f6b1c5e}
 optional_objects:
   description: Those objects of the release that only certain variables make.
   returned: always
@@ -250,6 +261,8 @@ from ansible_collections.mlserving.triton.plugins.module_utils import (
     _credentials,
     _existing_secret,
     _inputs,
+    _kube,
+    _model_set,
     _names,
     _probe_requests,
     _rights,
@@ -384,6 +397,7 @@ def look_at_serving(module: AnsibleModule, api: "kubernetes.client.ApiClient", n
         "autoscaler": scaled_by,
         "send_replicas": _serving_cluster.replicas_to_send(api, namespace, names["fullname"], _secret.OWNER, int(inputs["replicas"]), scaled_by),
         "probe": {"name": "", "requests": {}},
+        "model_set": {"name": _model_set.config_map(names["fullname"]), "there": False, "data": {}, "annotations": {}},
         "optional_objects": _serving_cluster.optional_objects(api, namespace, _secret.OWNER, inputs["release"]),
     }
     problems = [_serving_cluster.same_release(api, namespace, names["fullname"], labels)]
@@ -401,8 +415,11 @@ def look_at_serving(module: AnsibleModule, api: "kubernetes.client.ApiClient", n
     for option in ("grpc_tls_secret", "front_tls_secret"):
         if options[option]:
             problems.append(_serving_cluster.tls_problem(api, namespace, options[option], f"triton_{option}"))
+    if options["model_control_mode"] == "explicit":
+        there = _kube.get(api, f"/api/v1/namespaces/{namespace}/configmaps/{found['model_set']['name']}", absent_is_empty=True)
+        found["model_set"] |= {"there": bool(there), **_model_set.to_apply(there, options)}
     found["probe"] = probe_of(module, names["fullname"])
-    unnamed = dict.fromkeys(("restricted_key_secret", "front_config", "front_auth", "model_cache_config"), "")
+    unnamed = dict.fromkeys(("restricted_key_secret", "front_config", "front_auth", "model_cache_config", "model_set_config"), "")
     settled = {**options, "env": [], "probe_config": found["probe"]["name"], **unnamed}
     shaped = _serving.deployment(settled, _credential_source.pod(**credentials), labels)
     spec = {**shaped["pod"], "containers": [{"name": names["app"], **shaped["container"]}, *shaped["sidecars"]]}

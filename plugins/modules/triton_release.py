@@ -52,6 +52,10 @@ options:
     description: Options of M(mlserving.triton.triton_verify) that the release was verified with, without secrets.
     type: dict
     default: {}
+  model_set:
+    description: The models that every server had loaded when it was verified, in the explicit mode. They are written into the manifests' set of models.
+    type: list
+    elements: str
   source:
     description: Folder of models that the release was verified with. Configurations and golden cases of it are kept, not the models.
     type: path
@@ -124,6 +128,7 @@ ARGUMENT_SPEC = {
     "name": {"type": "str", "required": True},
     "manifests": {"type": "list", "elements": "dict", "required": True},
     "verification": {"type": "dict", "default": {}},
+    "model_set": {"type": "list", "elements": "str"},
     "source": {"type": "path"},
     "about": {"type": "dict", "default": {}},
     "labels": {"type": "dict", "default": {}},
@@ -163,6 +168,7 @@ def prune(module: AnsibleModule, releases: _releases.Releases, old: list, named:
 def main() -> None:
     module = AnsibleModule(ARGUMENT_SPEC | _cluster.ARGUMENT_SPEC, supports_check_mode=True)
     params = module.params
+    params["manifests"] = _releases.with_model_set(params["manifests"], params["model_set"])
     if params["keep"] < 1:
         module.fail_json(msg=f"keep is {params['keep']}. Give a number from 1.")
     api, target = _cluster.from_module(module)

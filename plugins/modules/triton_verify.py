@@ -130,7 +130,7 @@ options:
     type: path
   models:
     description:
-      - Names of models that must be loaded. By default those in O(source).
+      - Names of models that must be loaded. By default those in O(source), of whose cases and versions those of these models count.
     type: list
     elements: str
   versions:
@@ -396,7 +396,7 @@ def read_wanted(module: AnsibleModule) -> _verify.Wanted:
     """Return what every target is held against."""
     params = module.params
     try:
-        cases = _verify_cases.prepared(params["source"] or "", params["cases"])
+        cases = _verify_cases.prepared(params["source"] or "", params["cases"], params["models"])
     except _verify_cases.CasesError as error:
         module.fail_json(msg=str(error))
     models, tensors, versions = tuple(params["models"] or ()), {}, {}
@@ -405,7 +405,7 @@ def read_wanted(module: AnsibleModule) -> _verify.Wanted:
             found, tensors, versions = _expected_models.of_source(params["source"])
         except _model_tree.TreeError as error:
             module.fail_json(msg=str(error))
-        models = models or found
+        models = found if params["models"] is None else models
         versions = {model: found for model, found in versions.items() if model in models}
     versions |= {
         model: [str(version) for version in (given if isinstance(given, list) else [given])] for model, given in (params["versions"] or {}).items()

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 class FakeCluster(http.server.ThreadingHTTPServer):
     """``answers`` maps a path to an object, a status for a refusal, or None to break the connection; ``denied`` holds (verb, resource) that the account lacks.
 
-    ``on_watch`` is called when somebody watches, and its return value is sent as the event; ``requests`` holds (path, Accept).
+    ``on_watch`` is called when somebody watches, and its return value is sent as the event; ``requests`` holds (path, Accept). What is patched changes
+    ``answers``.
     """
 
     daemon_threads = True
@@ -70,6 +71,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.answer(self.server.on_watch())
         else:
             self.answer(self.server.answers.get(url.path, 404))
+
+    def do_PATCH(self) -> None:
+        patch = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        found = self.server.answers[urlsplit(self.path).path]
+        found["metadata"]["annotations"] = {**found["metadata"].get("annotations", {}), **patch["metadata"].get("annotations", {})}
+        found["data"] = {**found.get("data", {}), **patch.get("data", {})}
+        self.answer(found)
 
     def do_POST(self) -> None:
         review = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

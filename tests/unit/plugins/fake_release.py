@@ -97,6 +97,7 @@ def answers(pods: list[dict], **lists) -> dict:
         f"{CORE}/pods": pods,
         f"{CORE}/services": [service],
         f"{CORE}/secrets": [{"metadata": expiring}, {"metadata": metadata("demo-key")}],
+        f"{CORE}/configmaps": [],
         f"{CORE}/events": [],
         SCALERS: [],
         BUDGETS: [budget],

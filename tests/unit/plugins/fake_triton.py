@@ -70,6 +70,7 @@ class FakeTriton:
 
     ``answered`` counts the inferences, as its metrics (at the HTTP port) do, unless they are ``frozen``. ``headers`` is what the last request over a
     protocol had, in lower case; ``on_request`` is called with the path of each HTTP request. ``sequences`` holds the sums that are not finished yet.
+    ``orders`` holds (load or unload, model) of model control; ``broken``: model -> reason why it does not load; ``ensembles``: model -> models that it is of.
 
     :param tls: (file of the key, file of the certificate)
     """
@@ -78,6 +79,7 @@ class FakeTriton:
         self.index = [{"name": "simple", "version": "1", "state": "READY"}]
         self.ready, self.off, self.refusals, self.answered, self.frozen = True, 0, 0, 0, False
         self.headers, self.sequences, self.on_request = {}, {}, lambda path: None
+        self.orders, self.broken, self.ensembles = [], {}, {}
         self._http = _HttpServer(("127.0.0.1", 0), _Handler)
         self._http.triton, self._http.connections = self, []
         self._grpc = grpc.server(concurrent.futures.ThreadPoolExecutor(2))
@@ -103,6 +105,27 @@ class FakeTriton:
 
     def load(self, *models: str) -> None:
         self.index = [{"name": model, "version": "1", "state": "READY"} for model in models]
+
+    def control(self, model: str, order: str, replaced: bool) -> None:
+        """Load or unload a model as Triton does.
+
+        :param replaced: the request brings a model of its own
+        :raises Refusal: it does not load
+        """
+        self.orders.append((order, model))
+        entry = next((entry for entry in self.index if entry["name"] == model), None)
+        if entry is None:
+            raise Refusal(f"failed to {order} '{model}', failed to poll from model repository")
+        if order == "load":
+            reason = "" if replaced else self.broken.get(model, "")
+            entry |= {"version": "1", "state": "UNAVAILABLE" if reason else "READY", "reason": reason}
+            if reason:
+                raise Refusal(f"load failed for model '{model}': version 1 is at UNAVAILABLE state: {reason};\n")
+            for part in self.ensembles.get(model, ()):
+                self.control(part, "load", False)
+        elif entry.get("state") == "READY":
+            # Unloading a model that has failed leaves it as it is.
+            entry |= {"state": "UNAVAILABLE", "reason": "unloaded"}
 
     def die(self) -> None:
         """Stop listening and break what is connected."""
@@ -207,6 +230,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             counted = {kind: {"count": 4, "ns": nanoseconds} for kind, nanoseconds in (("success", 10_000_000), ("queue", 1_000_000))}
             stats = {"name": "simple", "version": "1", "inference_stats": counted | {"fail": {"count": 1, "ns": 9}}}
             self.answer(200, json.dumps({"model_stats": [stats]}).encode())
+        elif self.path.endswith("/config"):
+            steps = [{"model_name": part} for part in triton.ensembles.get(self.path.split("/")[3], ())]
+            self.answer(200, json.dumps({"ensemble_scheduling": {"step": steps}} if steps else {}).encode())
         elif self.path.startswith("/v2/models/"):
             name = self.path.split("/")[3]
             self.answer(200, json.dumps({"name": name, "versions": ["1"], **MODELS.get(name, TENSORS)}).encode())
@@ -218,6 +244,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._note()
         if self.path.endswith("/repository/index"):
             self.answer(200, json.dumps(self.server.triton.index).encode())
+            return
+        if self.path.startswith("/v2/repository/models/"):
+            self._control(*self.path.split("/")[4:6], body)
             return
         size = int(self.headers.get("Inference-Header-Content-Length") or len(body))
         request, rest, arrays = json.loads(body[:size]), body[size:], []
@@ -235,6 +264,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.answer(error.status[0], json.dumps({"error": error.args[0]}).encode())
             return
         self._answer_outputs(request, outputs)
+
+    def _control(self, model: str, order: str, body: bytes) -> None:
+        try:
+            self.server.triton.control(model, order, "config" in json.loads(body or b"{}").get("parameters", {}))
+        except Refusal as error:
+            self.answer(error.status[0], json.dumps({"error": error.args[0]}).encode())
+        else:
+            self.answer(200)
 
     def _answer_outputs(self, request: dict, outputs: list) -> None:
         wanted = {entry["name"]: entry.get("parameters", {}) for entry in request.get("outputs", [])}

@@ -9,7 +9,7 @@ import hashlib
 
 import pytest
 
-from ansible_collections.mlserving.triton.plugins.module_utils import _credential_source, _front, _pod_security, _serving, _serving_checks
+from ansible_collections.mlserving.triton.plugins.module_utils import _credential_source, _front, _model_set, _pod_security, _serving, _serving_checks
 from ansible_collections.mlserving.triton.tests.unit.plugins.serving_options import options
 
 LABELS = {"app": "triton-inference-server", "release": "example"}
@@ -66,11 +66,11 @@ def test_every_option_has_its_flag():
         restricted_apis=["model-repository", "trace"],
         server_args=["--log-info=true"],
     )["container"]["args"]
+    assert args[:5] == [*_model_set.command([]), "tritonserver"]
+    args = args[4:]
     assert args[2:] == [
         "--model-store=/more",
         "--model-control-mode=explicit",
-        "--load-model=a",
-        "--load-model=b",
         "--exit-timeout-secs=30",
         "--strict-readiness=false",
         "--exit-on-error=false",

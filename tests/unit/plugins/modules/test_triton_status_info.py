@@ -171,9 +171,9 @@ def test_the_last_verified_release_is_the_newest_record(run, cluster):
                 )
             }
         )
-    cluster.answers |= fake_release.answers([fake_release.pod("a")], secrets=records)
+    cluster.answers |= fake_release.answers([fake_release.pod("a")], configmaps=records)
     result = run()
-    assert result["verified"] == {"secret": "demo-release-10", "release": "10", "at": "2026-11-25T09:00:00Z", "by": "", "image": "tritonserver:1"}
+    assert result["verified"] == {"name": "demo-release-10", "release": 10, "at": "2026-11-25T09:00:00Z", "by": "", "image": "tritonserver:1"}
     assert "release 10 at 2026-11-25T09:00:00Z" in result["text"]
 
 
