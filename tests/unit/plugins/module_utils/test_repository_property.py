@@ -204,7 +204,7 @@ def publish(run: dict, reader: Reader, source: Source, cache: str | None) -> boo
     return True
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 @given(STORES, SIZES, st.lists(RUNS, min_size=1, max_size=5))
 def test_what_is_published_is_the_source_and_is_never_seen_torn(kind, sizes, runs):
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
@@ -236,7 +236,7 @@ def test_what_is_published_is_the_source_and_is_never_seen_torn(kind, sizes, run
         shutil.rmtree(source.root)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 @example([(b"1", 3), (b"2", 3), (b"1", 3), (b"abcd", 2)])
 @given(st.lists(st.tuples(st.sampled_from([b"1", b"2", b"abcd", b""]), st.integers(1, 3)), min_size=3, max_size=8))
 def test_the_releases_that_were_published_last_stay_also_when_one_is_published_again(runs):
