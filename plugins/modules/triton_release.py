@@ -59,6 +59,9 @@ options:
   source:
     description: Folder of models that the release was verified with. Configurations and golden cases of it are kept, not the models.
     type: path
+  like:
+    description: Number of a kept release whose verification and golden cases are taken over, in place of O(verification) and O(source).
+    type: int
   about:
     description: What is to be told about the release, as short texts. They become annotations.
     type: dict
@@ -130,16 +133,22 @@ ARGUMENT_SPEC = {
     "verification": {"type": "dict", "default": {}},
     "model_set": {"type": "list", "elements": "str"},
     "source": {"type": "path"},
+    "like": {"type": "int"},
     "about": {"type": "dict", "default": {}},
     "labels": {"type": "dict", "default": {}},
     "keep": {"type": "int", "default": 10},
 }
 
 
-def keep(module: AnsibleModule, releases: _releases.Releases, number: int) -> bool:
+def keep(module: AnsibleModule, releases: _releases.Releases, number: int, like: _releases.Release | None) -> bool:
     """Write a release, and return whether its golden cases are in it."""
     params = module.params
-    data, complete = _releases.packed(params["manifests"], params["verification"], _models_outline.read(params["source"] or ""))
+    if like:
+        content = releases.content(like)
+        verification, outline = content["verification"], content["models"]
+    else:
+        verification, outline = params["verification"], _models_outline.read(params["source"] or "")
+    data, complete = _releases.packed(params["manifests"], verification, outline)
     if not complete:
         module.warn(f"The golden cases of release {number} do not fit into a ConfigMap and are not kept: put back, it is verified without them.")
     if module.check_mode:
@@ -179,7 +188,8 @@ def main() -> None:
         new = not kept or kept[0].digest != _releases.digest(params["manifests"])
         number = (kept[0].number if kept else 0) + new
         if new:
-            result["cases_kept"] = keep(module, releases, number)
+            like = _releases.chosen(kept, str(params["like"])) if params["like"] else None
+            result["cases_kept"] = keep(module, releases, number, like)
         # Of what stays, the new one is not in the list.
         stay, old = kept[: params["keep"] - new], kept[params["keep"] - new :]
         named = {name for release in stay for name in release.secrets}.union(_releases.secrets_in(params["manifests"]))
