@@ -78,9 +78,9 @@ def with_model_set(manifests: list[dict], names: list[str] | None) -> list[dict]
 
 
 def digest(manifests: list[dict]) -> str:
-    """Return the SHA-256 of the manifests without the number of replicas, in hex."""
-    text = json.dumps(without_replicas(manifests), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    """Return the SHA-256 of the manifests, in any order and without the number of replicas, in hex."""
+    texts = sorted(json.dumps(manifest, sort_keys=True, separators=(",", ":")) for manifest in without_replicas(manifests))
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 
 def secrets_in(manifests: list[dict]) -> list[str]:

@@ -26,7 +26,7 @@ def release(number):
 
 
 def test_the_number_of_replicas_makes_no_other_release():
-    assert _releases.digest([deployment(2), SERVICE]) == _releases.digest([deployment(5), SERVICE])
+    assert _releases.digest([deployment(2), SERVICE]) == _releases.digest([SERVICE, deployment(5)])
     assert _releases.digest([deployment(2)]) != _releases.digest([deployment(2, image="b")])
 
 
