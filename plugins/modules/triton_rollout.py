@@ -20,8 +20,8 @@ description:
   - Where the account may list nodes and pods of all namespaces, a pod that no node takes is explained by what each node has free, and one that
     no node could ever take is reported at once if nothing here looks like an autoscaler. Otherwise the scheduler's words are given.
   - When the time is up, the message says what was seen last.
-  - While it waits, lines such as C(2 of 4 replicas ready; pod x. pulling image (35 s\)) are shown on stderr when something changes, at most
-    every 2 seconds, and every 30 seconds otherwise.
+  - While it waits, lines on the progress are shown on stderr - how many replicas are ready, what each other pod does, and for how long. There is one when
+    something changes, at most every 2 seconds, and one every 30 seconds otherwise.
 author:
   - The mlserving.triton authors (@mlserving)
 extends_documentation_fragment:
