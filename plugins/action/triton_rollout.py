@@ -35,9 +35,8 @@ class ActionModule(ActionBase):
         reader = threading.Thread(target=_show, args=(path, host, done), daemon=True)
         reader.start()
         try:
-            result = self._execute_module(module_args={**self._task.args, "_progress": path}, task_vars=task_vars)
-            result.get("invocation", {}).get("module_args", {}).pop("_progress", None)
-            return result
+            self._task.environment = [*(self._task.environment or []), {"TRITON_ROLLOUT_PROGRESS": path}]
+            return self._execute_module(task_vars=task_vars)
         finally:
             done.set()
             reader.join()

@@ -20,8 +20,8 @@ description:
   - Where the account may list nodes and pods of all namespaces, a pod that no node takes is explained by what each node has free, and one that
     no node could ever take is reported at once if nothing here looks like an autoscaler. Otherwise the scheduler's words are given.
   - When the time is up, the message says what was seen last.
-  - While it waits, lines such as C(2 of 4 replicas ready; pod x. pulling image (35 s\)) are shown on stderr when something changes, at most
-    every 2 seconds, and every 30 seconds otherwise.
+  - While it waits, lines on the progress are shown on stderr - how many replicas are ready, what each other pod does, and for how long. There is one when
+    something changes, at most every 2 seconds, and one every 30 seconds otherwise.
 author:
   - The mlserving.triton authors (@mlserving)
 extends_documentation_fragment:
@@ -185,6 +185,8 @@ msg:
   sample: check mode applies nothing, so there is no rollout to wait for
 """
 
+import os
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlserving.triton.plugins.module_utils import _cluster, _rollout_watch
 
@@ -194,8 +196,6 @@ ARGUMENT_SPEC = {
     "timeout": {"type": "int", "default": 600},
     "log_lines": {"type": "int", "default": 20},
     "renew_failed": {"type": "bool", "default": False},
-    # The action plugin's: a file for lines on the progress.
-    "_progress": {"type": "path"},
 }
 
 
@@ -205,7 +205,9 @@ def main() -> None:
     if module.check_mode:
         module.exit_json(changed=False, skipped=True, msg="check mode applies nothing, so there is no rollout to wait for")
     given = {key: module.params[key] for key in ("namespace", "log_lines")}
-    rollout = _rollout_watch.Rollout(api, name=module.params["deployment"], progress=module.params["_progress"], **given)
+    # The action plugin's file for lines on the progress.
+    progress = os.environ.get("TRITON_ROLLOUT_PROGRESS")
+    rollout = _rollout_watch.Rollout(api, name=module.params["deployment"], progress=progress, **given)
     try:
         renewed = rollout.renew_failed() if module.params["renew_failed"] else []
         result = rollout.wait(module.params["timeout"])
