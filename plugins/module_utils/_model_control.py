@@ -136,8 +136,7 @@ class Release:
         :raises ControlError: one that is ready does not answer
         """
         seen = {(replica.target.name, replica.started) for replica in known if not replica.waiting}
-        pods = [pod for pod in _verify_target.replicas(self._api, self._namespace, self._selector)]
-        found = [self._replica(pod) for pod in pods]
+        found = [self._replica(pod) for pod in _verify_target.replicas(self._api, self._namespace, self._selector)]
         found = [replica for replica in found if (replica.target.name, replica.started) not in seen]
         self._each(found, lambda replica: self._look(replica, patient=replica.starting if known else replica.target.patient))
         found = [replica for replica in found if not replica.gone]

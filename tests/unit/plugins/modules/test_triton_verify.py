@@ -209,6 +209,18 @@ def test_the_models_of_the_source_must_be_served_as_configured(run, triton, tmp_
     assert run(url=triton.http, protocols=["http"], source=str(tmp_path), models=["simple"])["ok"]
 
 
+def test_of_a_source_only_the_cases_of_the_models_that_are_wanted_count(run, triton, tmp_path):
+    for name in ("simple", "other"):
+        (tmp_path / name / "1").mkdir(parents=True)
+        (tmp_path / name / "config.pbtxt").write_text(f'name: "{name}" backend: "python"')
+        (tmp_path / name / "verify.yml").write_text(json.dumps([{key: value for key, value in CASE.items() if key != "model"}]))
+    asked = {"url": triton.http, "protocols": ["http"], "source": str(tmp_path), "cases": []}
+    assert "model other" in run(**asked)["msg"]
+    for models in (["simple"], []):
+        result = run(**asked, models=models)
+        assert result["ok"] and [entry["model"] for entry in result["targets"][0]["inferences"]] == models
+
+
 def test_the_report_is_written_whatever_it_says(run, triton, tmp_path):
     result = run(url=triton.http, protocols=["http"], report=str(tmp_path / "report"))
     assert sorted(result["reports"]) == sorted(str(path) for path in (tmp_path / "report").iterdir()) and len(result["reports"]) == 3
