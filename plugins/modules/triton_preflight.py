@@ -433,7 +433,7 @@ def probe_of(module: AnsibleModule, fullname: str) -> dict:
     if not (source and module.params["serving"]["startup_inference"]) or _triton_client.IMPORT_ERROR:
         return {"name": "", "requests": {}}
     try:
-        requests = _probe_requests.requests(source, _verify_cases.prepared(source, []))
+        requests = _probe_requests.requests(source, _verify_cases.prepared(source, []), module.params["serving"]["startup_answers"])
     except _verify_cases.CasesError as error:
         refuse(module, [str(error)])
     return {"name": _probe_requests.name(fullname, requests) if requests else "", "requests": requests}

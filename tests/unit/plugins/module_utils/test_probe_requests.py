@@ -45,22 +45,50 @@ def test_a_case_that_takes_a_server_is_left_out(tmp_path):
     assert requests(source(tmp_path, "- inputs: [{name: OTHER, fill: ones}]\n")) == {}
 
 
+ANSWERED = FULL + "  outputs: [{name: OUTPUT1, tolerance: 1, data: [2]}, {name: OUTPUT0, datatype: INT32, data: [3, 3, 3, 3]}]\n"
+
+
+def test_only_what_must_be_equal_byte_by_byte_is_compared(tmp_path):
+    folder = source(tmp_path, ANSWERED)
+    found = _probe_requests.requests(folder, _verify_cases.prepared(folder, []), answers=True)
+    assert base64.b64decode(found[".simple"]) == 4 * b"\3\0\0\0"
+    body = base64.b64decode(found["simple"]).partition(b"\r\n\r\n")[2]
+    assert [entry["name"] for entry in json.JSONDecoder().raw_decode(body.decode("latin-1"))[0]["outputs"]] == ["OUTPUT0"]
+    assert ".simple" not in requests(folder)
+
+
 def test_other_requests_have_another_name():
     names = {_probe_requests.name("release-" + "x" * 60, {"m": content}) for content in ("YQ==", "Yg==")}
     assert len(names) == 2 and all(len(name) <= 63 for name in names)
+
+
+def run_script(folder, files, server):
+    """Run the probe's script with these files mounted."""
+    folder.mkdir()
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    script = _serving.PROBE_SCRIPT.replace(_serving.PROBE, str(folder)).replace("/8000", f"/{server.http.rpartition(':')[2]}")
+    return subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=20, check=False)
 
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="bash is not installed")
 @pytest.mark.parametrize(("model", "broken", "passes"), [("simple", False, True), ("gone", False, True), ("simple", True, False)])
 def test_the_script_fails_for_a_server_that_fails_only(tmp_path, model, broken, passes):
     content = base64.b64decode(requests(source(tmp_path / "source", FULL))["simple"]).replace(b"/simple/", f"/{model}/".encode())
-    (tmp_path / "mounted").mkdir()
-    (tmp_path / "mounted" / "simple").write_bytes(content)
     with FakeTriton() as server:
         if broken:
             server.compute = lambda *_args: 1 / 0
-        port = server.http.rpartition(":")[2]
-        script = _serving.PROBE_SCRIPT.replace(_serving.PROBE, str(tmp_path / "mounted")).replace("/8000", f"/{port}")
-        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=20, check=False)
+        done = run_script(tmp_path / "mounted", {"simple": content}, server)
     assert (done.returncode == 0) == passes, done
     assert passes or "the inference of simple was answered with status" in done.stdout
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="bash is not installed")
+@pytest.mark.parametrize(("answer", "passes"), [(3, True), (4, False)])
+def test_the_script_fails_for_a_wrong_answer(tmp_path, answer, passes):
+    folder = source(tmp_path / "source", ANSWERED.replace("[3, 3, 3, 3]", f"[3, 3, 3, {answer}]"))
+    found = _probe_requests.requests(folder, _verify_cases.prepared(folder, []), answers=True)
+    with FakeTriton() as server:
+        done = run_script(tmp_path / "mounted", {name: base64.b64decode(content) for name, content in found.items()}, server)
+    assert (done.returncode == 0) == passes, done
+    assert passes or "the inference of simple was answered with other values than its golden case expects" in done.stdout
