@@ -40,7 +40,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 found:
-  description: Whether the release's Deployment is there. Without it, there are only O(release), O(namespace), RV(deployment), RV(cluster), RV(hints) and RV(text).
+  description: Whether the release's Deployment is there. What is returned only then says so.
   returned: always
   type: bool
   sample: true
@@ -64,7 +64,7 @@ problems:
       description: What is wrong, in words.
       returned: always
       type: str
-      sample: "1 of 4 replicas is not ready: pod example-triton-inference-server-5d8c7bd7f4-2xkzp: container triton-inference-server ended with exit code 0 (once)."
+      sample: "Model simple version 1 is ready on 3 of 4 replicas only: not loaded on example-triton-inference-server-758dbddbbb-2658w."
     todo:
       description: What to do about it.
       returned: always
@@ -204,7 +204,8 @@ autoscaler:
   description: The HorizontalPodAutoscaler, with those of its conditions that are not as they should be; null without one.
   returned: when it is there
   type: dict
-  sample: {name: example, min: 1, max: 4, current: 1, desired: 0, troubles: ["AbleToScale is False: the HPA controller was unable to get the target's current scale"]}
+  sample: {name: example, min: 1, max: 4, current: 1, desired: 0,
+    troubles: ["AbleToScale is False: the HPA controller was unable to get the target's current scale"]}
 disruption_budget:
   description: The PodDisruptionBudget, with how many replicas may be evicted now; null without one.
   returned: when it is there

@@ -54,7 +54,9 @@ def cluster(monkeypatch):
                 "spec": {},
                 "status": {"conditions": [{"type": "Ready"}], "allocatable": {"cpu": "2"}},
             },
-            f"{fake_release.CORE}/pods/{POD}/log": f"aws_secret_access_key={IN_LOG} {IN_SECRET} {IN_VARIABLE} {base64.b64encode(IN_SECRET.encode()).decode()} end",
+            f"{fake_release.CORE}/pods/{POD}/log": " ".join(
+                [f"aws_secret_access_key={IN_LOG}", IN_SECRET, IN_VARIABLE, base64.b64encode(IN_SECRET.encode()).decode(), "end"]
+            ),
         }
         yield server
 
