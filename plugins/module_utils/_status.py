@@ -31,12 +31,8 @@ class Seen:
     """One look at a release. Objects are dicts as the API returns them.
 
     ``deployment``: None if there is none. ``pods``: the replicas by name; ``leftovers``: pods that leave, were evicted or have finished.
-<<<<<<< HEAD
-    ``secrets``: metadata of all in the namespace. ``releases``: metadata of those that are kept as verified. ``events``: the warnings of the release's objects. ``servers``: pod -> answer of _status_server.state. ``logs``: pod -> text, of those that failed.
-=======
-    ``secrets``: metadata of all in the namespace. ``events``: the warnings of the release's objects.
-    ``servers``: pod -> answer of _status_server.state. ``logs``: pod -> text, of those that failed.
->>>>>>> status
+    ``secrets``: metadata of all in the namespace. ``releases``: metadata of those that are kept as verified. ``events``: the warnings of the release's
+    objects. ``servers``: pod -> answer of _status_server.state. ``logs``: pod -> text, of those that failed.
     ``unseen``: what the account may not list. ``elsewhere``: (namespace, name) of this collection's Deployments, if there is none here.
     """
 
