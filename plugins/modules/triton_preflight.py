@@ -73,6 +73,10 @@ options:
         Without values of environment variables.
     type: dict
     default: {}
+  ignore_autoscaler:
+    description: Whether the number of replicas is checked and sent as if no HorizontalPodAutoscaler decided on it.
+    type: bool
+    default: false
   source:
     description:
       - Folder of models, whose golden cases the start-up probe sends.

@@ -221,7 +221,7 @@ verified:
   description: The newest verified release that is kept; null if there is none.
   returned: when it is there
   type: dict
-  sample: {name: example-triton-inference-server-release-3, release: 3, at: "2026-11-25T15:44:40Z", by: ops, image: "docker.io/mlserving-lab/tritonserver:2.51.0"}
+  sample: {name: example-release-3, release: 3, at: "2026-11-25T15:44:40Z", by: ops, image: "docker.io/mlserving-lab/tritonserver:2.51.0"}
 events:
   description: The latest 10 warnings about the release's objects, the newest first. Equal ones, of several pods too, are one. C(age) is in seconds.
   returned: when it is there
