@@ -166,9 +166,11 @@ def volumes(options: dict) -> tuple[list[dict], list[dict]]:
 #: take (4xx) is of a model that has changed since; the verification tells of that, and a pod that restarts at night starts. The bytes that an answer
 #: must end with are there only for models that cannot change under a pod.
 PROBE_SCRIPT = (
-    f'for request in {PROBE}/*; do exec 3<>/dev/tcp/127.0.0.1/8000 || exit 1; cat "$request" >&3; status=; read -r _ status _ <&3; '
-    f'case "$status" in 200) answer="{PROBE}/.${{request##*/}}"; if [ -f "$answer" ] && ! tail -c "$(wc -c <"$answer")" <&3 | cmp -s - "$answer"; then '
-    'echo "the inference of ${request##*/} was answered with other values than its golden case expects"; exit 1; fi;; 4??) ;; *) said=; while read -r line || [ "$line" ]; do said=$line; done <&3; '
+    f'for request in {PROBE}/*; do answer="{PROBE}/.${{request##*/}}"; '
+    'exec 3<>/dev/tcp/127.0.0.1/8000 || exit 1; cat "$request" >&3; status=; read -r _ status _ <&3; '
+    'case "$status" in 200) if [ -f "$answer" ] && ! tail -c "$(wc -c <"$answer")" <&3 | cmp -s - "$answer"; then '
+    'echo "the inference of ${request##*/} was answered with other values than its golden case expects"; exit 1; fi;; '
+    '4??) ;; *) said=; while read -r line || [ "$line" ]; do said=$line; done <&3; '
     'echo "the inference of ${request##*/} was answered with status $status: $said"; exit 1;; esac; exec 3>&-; done'
 )
 

@@ -97,7 +97,8 @@ releases:
       type: dict
       sample: {"image": "nvcr.io/nvidia/tritonserver:26.07-py3", "verified-at": "2026-11-25T15:48:47Z"}
 chosen:
-  description: The release O(number), as above, with C(manifests), C(verification), C(missing_secrets), C(cases_kept) and C(same), whether O(compare) holds the same.
+  description:
+    - The release O(number), as above, with C(manifests), C(verification), C(missing_secrets), C(cases_kept), and C(same), whether O(compare) holds the same.
   returned: when O(number) was given and is there
   type: dict
   sample: {"number": 6, "manifests": [], "verification": {}, "missing_secrets": [], "cases_kept": true, "same": false}
