@@ -162,7 +162,7 @@ def volumes(options: dict) -> tuple[list[dict], list[dict]]:
     return found + options["volumes"], mounts + options["volume_mounts"]
 
 
-#: Sends each request that is mounted. It needs bash, which the image's entry point needs too, and nothing else. A request that the server does not
+#: Sends each request that is mounted. It needs bash, coreutils and cmp, which Triton's images have. A request that the server does not
 #: take (4xx) is of a model that has changed since; the verification tells of that, and a pod that restarts at night starts. The bytes that an answer
 #: must end with are there only for models that cannot change under a pod.
 PROBE_SCRIPT = (
