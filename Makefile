@@ -4,7 +4,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 SCENARIO ?= --all
 .NOTPARALLEL:
 
-.PHONY: help demo lab lab-down examples test lint sanity unit packaging molecule bench bench-repository bench-model-cache bench-verification bench-traffic bench-front
+.PHONY: help demo lab lab-down examples test lint sanity unit packaging molecule bench bench-repository bench-model-cache bench-verification bench-traffic bench-front bench-rollback
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -22,7 +22,7 @@ examples: ## build the ImageNet example, 19 MB (1 minute the first time)
 	@tools/venv examples/requirements.txt
 	@python examples/imagenet/build
 
-test: lint unit packaging molecule ## everything (30 minutes with warm caches)
+test: lint unit packaging molecule ## everything (45 minutes with warm caches)
 
 lint: .tools ## ansible-lint, the changelog and ansible-test sanity
 	ansible-lint --offline --profile production
@@ -55,6 +55,9 @@ bench-traffic: .controller ## the lost requests' figures in docs/benchmarks.md, 
 
 bench-front: .controller ## what the front costs, in docs/benchmarks.md (5 minutes)
 	benchmarks/front
+
+bench-rollback: .controller ## the seconds from a bad release to the last verified one in docs/benchmarks.md, beside Helm (10 minutes)
+	benchmarks/rollback
 
 .PHONY: .controller .tools
 .controller:
