@@ -1,6 +1,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export MOLECULE_EPHEMERAL_DIRECTORY := $(CURDIR)/.molecule
 SCENARIO ?= --all
 .NOTPARALLEL:
 
@@ -36,6 +37,7 @@ packaging: .tools ## the collection resolves from a checkout, installed, and as 
 	PYTHONPATH=collections pytest tests/packaging --ansible-unit-inject-only -q
 
 molecule: .tools ## all Molecule scenarios, or one: make molecule SCENARIO=deploy
+	@rm -rf $(MOLECULE_EPHEMERAL_DIRECTORY)  # an interrupted run must not pass for a lab that is there
 	molecule test $(if $(filter --all,$(SCENARIO)),--all,--scenario-name $(SCENARIO))
 
 bench: .controller ## the deployments' figures in docs/benchmarks.md (15 minutes)

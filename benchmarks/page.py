@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import os
 import pathlib
 import platform
@@ -15,8 +16,17 @@ LAST = "By hand"
 def machine() -> str:
     """Return the machine in words."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
-    model = next((line.partition(":")[2].strip() for line in open("/proc/cpuinfo", encoding="utf-8") if line.startswith("model name")), platform.processor())
+    model = next(
+        (line.partition(":")[2].strip() for line in open("/proc/cpuinfo", encoding="utf-8") if line.startswith("model name")), platform.processor()
+    )
     return f"{os.cpu_count()} cores ({model}), {memory:.0f} GiB of memory, Linux {platform.release().partition('-')[0]}, Python {platform.python_version()}"
+
+
+def keys(credentials_file: str, profile: str) -> tuple[str, str]:
+    """Return (access key id, secret access key) of a profile of the lab's store."""
+    parser = configparser.ConfigParser(default_section=None)
+    parser.read(credentials_file)
+    return parser[profile]["aws_access_key_id"], parser[profile]["aws_secret_access_key"]
 
 
 def write_section(heading: str, lines: list[str]) -> None:
