@@ -31,7 +31,7 @@ lint: .tools ## ansible-lint, the changelog and ansible-test sanity
 	tools/sanity
 
 unit: .tools ## unit tests, without a cluster
-	PYTHONPATH=collections pytest tests/unit --ansible-unit-inject-only -q
+	PYTHONPATH=collections pytest tests/unit --ansible-unit-inject-only -q -n 3 --dist worksteal
 
 packaging: .tools ## the collection resolves from a checkout, installed, and as an automation controller installs it
 	PYTHONPATH=collections pytest tests/packaging --ansible-unit-inject-only -q
