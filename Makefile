@@ -59,6 +59,7 @@ bench-front: .controller ## what the front costs, in docs/benchmarks.md (5 minut
 	benchmarks/front
 
 bench-rollback: .controller ## the seconds from a bad release to the last verified one in docs/benchmarks.md, beside Helm (10 minutes)
+	ansible-playbook playbooks/lab_up.yml -e lab_monitoring=true
 	benchmarks/rollback
 
 .PHONY: .controller .tools
