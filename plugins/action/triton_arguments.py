@@ -11,7 +11,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible.utils.vars import load_extra_vars
-from ansible_collections.mlserving.triton.plugins.module_utils import _arguments
+from ansible_collections.mlserving.triton.plugins.module_utils import _arguments, _summary
 from ansible_collections.mlserving.triton.plugins.plugin_utils import _playbook
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -29,8 +29,10 @@ class ActionModule(ActionBase):
         book, playbook = _arguments.load(ROOT), _playbook.name(self._task)
         if playbook not in book["playbooks"]:
             raise AnsibleActionFail(f"playbooks/vars/arguments.yml has no entry {playbook}: it says what a playbook takes.")
+        self._forget_summary(task_vars)
         given = _arguments.Given(task_vars, frozenset(load_extra_vars(self._loader)), lambda name: self._templar.template(task_vars[name]))
         wrong, doubtful = _arguments.problems(book, playbook, given, lambda: _arguments.words(ROOT, _arguments.prefixes(book)))
+        wrong += _arguments.left_out(playbook, task_vars.get("ansible_skip_tags", []), task_vars.get("model_repository_layout"))
         if wrong:
             raise AnsibleActionFail("Nothing was changed. " + " ".join(wrong))
         for text in doubtful:
@@ -38,3 +40,9 @@ class ActionModule(ActionBase):
         by_default, by_inventory = _arguments.assumed(book, playbook, given)
         told = {"assumed": by_default, "inventory": by_inventory}
         return {"changed": False, **told, "_ansible_verbose_always": any(told.values())}
+
+    def _forget_summary(self, task_vars: dict) -> None:
+        """Remove the summary of an earlier run, which could pass for one of this run if this one fails."""
+        if path := task_vars.get("triton_output_file"):
+            alone = len(task_vars["ansible_play_hosts_all"]) == 1
+            _summary.path_for(str(self._templar.template(path)), task_vars["inventory_hostname"], alone).unlink(missing_ok=True)

@@ -258,6 +258,13 @@ def _has(given: Given, name: str) -> bool:
         return True
 
 
+def left_out(playbook: str, skipped: Iterable[str], layout: object) -> list[str]:
+    """Return what is wrong with skipping tags."""
+    if playbook == "deploy" and "model_repository" in skipped and layout == "release":
+        return ["--skip-tags model_repository: with model_repository_layout=release that role knows the URL of the release that Triton is to read."]
+    return []
+
+
 def assumed(book: Mapping, playbook: str, given: Given) -> tuple[dict[str, object], dict[str, object]]:
     """Return (the variables that have their defaults, those that the inventory sets), of the ones that a playbook tells about."""
     entry, defaults = book["playbooks"][playbook], {name: option.get("default") for spec in book["specs"].values() for name, option in spec.items()}

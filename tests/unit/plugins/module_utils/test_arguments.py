@@ -148,6 +148,11 @@ def test_what_a_playbook_needs():
     assert wrong("classify", image="x.png", modle="simple")[0].endswith("Did you mean model?")
 
 
+def test_tags_that_take_away_what_is_needed():
+    assert _arguments.left_out("deploy", ["model_repository"], "release")
+    assert _arguments.left_out("deploy", ["model_repository"], "in_place") == _arguments.left_out("deploy", [], "release") == []
+
+
 def given(extra=(), **inventory):
     values = inventory | dict(extra)
     return _arguments.Given(values, frozenset(dict(extra)), values.__getitem__)
