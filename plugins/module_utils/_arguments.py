@@ -161,7 +161,7 @@ def _nested_advice(name: str, inner: Mapping[str, str]) -> str:
     if not path:
         return f"Those of the public chart are {', '.join(inner.values())}."
     first, rest = path.split(".")
-    return f"Write -e '{{\"{first}\": {{\"{rest}\": ...}}}}', or put it into a file: -e @config.yaml."
+    return f'Write -e \'{{"{first}": {{"{rest}": ...}}}}\', or put it into a file: -e @config.yaml.'
 
 
 def mentioned(values: Mapping[str, object]) -> set[str]:
@@ -245,7 +245,7 @@ def missing(entry: Mapping, given: Given) -> list[str]:
     options = entry.get("options", {})
     needed = [[name] for name, option in options.items() if option.get("required")] + entry.get("required_one_of", [])
     return [
-        f"Say {' or '.join(f'-e {name}=...' for name in names)}. {options.get(names[0], {}).get('description', '')}".rstrip()
+        f"Say {' or '.join(f'-e {name}=VALUE' for name in names)}. {options.get(names[0], {}).get('description', '')}".rstrip()
         for names in needed
         if not any(_has(given, name) for name in names)
     ]

@@ -69,7 +69,19 @@ def test_what_the_inventory_misspells_is_an_error_too():
 
 
 @pytest.mark.parametrize(
-    "name", ["foo", "env_name", "awx_job_id", "tower_user_name", "ansible_user", "__triton_x", "_triton_x", "triton_preflight", "triton_chart_map", "k8s_host"]
+    "name",
+    [
+        "foo",
+        "env_name",
+        "awx_job_id",
+        "tower_user_name",
+        "ansible_user",
+        "__triton_x",
+        "_triton_x",
+        "triton_preflight",
+        "triton_chart_map",
+        "k8s_host",
+    ],
 )
 def test_what_is_none_of_ours_or_made_by_us_is_left_alone(name):
     assert wrong(**{name: "1"}) == []
@@ -94,8 +106,8 @@ def test_a_variable_without_its_prefix_gives_a_warning():
 @pytest.mark.parametrize(
     ("key", "says"),
     [
-        ("image.imageName", "Write -e '{\"image\": {\"imageName\": ...}}', or put it into a file: -e @config.yaml."),
-        ("image.imagename", "Write -e '{\"image\": {\"imageName\": ...}}', or put it into a file: -e @config.yaml."),
+        ("image.imageName", 'Write -e \'{"image": {"imageName": ...}}\', or put it into a file: -e @config.yaml.'),
+        ("image.imagename", 'Write -e \'{"image": {"imageName": ...}}\', or put it into a file: -e @config.yaml.'),
         ("image.tag", "Those of the public chart are image.imageName, "),
     ],
 )
@@ -108,8 +120,14 @@ def test_dotted_names_set_nothing(key, says):
     ("given", "says"),
     [
         ({"image": {"imagename": "x"}}, "image.imagename is not known. Did you mean image.imageName?"),
-        ({"image": {"tag": "x"}}, "image.tag is not known. image has the keys imageName, pullPolicy, modelRepositoryPath, modelRepositoryServer, numGpus."),
-        ({"image": "x"}, "image is 'x'; allowed is a mapping, with the keys imageName, pullPolicy, modelRepositoryPath, modelRepositoryServer, numGpus."),
+        (
+            {"image": {"tag": "x"}},
+            "image.tag is not known. image has the keys imageName, pullPolicy, modelRepositoryPath, modelRepositoryServer, numGpus.",
+        ),
+        (
+            {"image": "x"},
+            "image is 'x'; allowed is a mapping, with the keys imageName, pullPolicy, modelRepositoryPath, modelRepositoryServer, numGpus.",
+        ),
         ({"image": {"numGpus": "one"}}, "image.numGpus is 'one'; allowed is a whole number."),
         ({"secret": {"regoin": "x"}}, "secret.regoin is not known. Did you mean secret.region?"),
         ({"secret": "hidden"}, "secret is of another form; allowed is a mapping, with the keys region, id, key."),
@@ -120,7 +138,10 @@ def test_dotted_names_set_nothing(key, says):
         ({"triton_front": "maybe"}, "triton_front is 'maybe'; allowed is true or false."),
         ({"triton_output": "xml"}, "triton_output is 'xml'; allowed is one of text, json."),
         ({"triton_rollout": "big_bang"}, "triton_rollout is 'big_bang'; allowed is one of surge, in_place."),
-        ({"triton_front_public": ["inference", "all"]}, "triton_front_public is 'all'; allowed is one of inference, metadata, statistics, model-config, "),
+        (
+            {"triton_front_public": ["inference", "all"]},
+            "triton_front_public is 'all'; allowed is one of inference, metadata, statistics, model-config, ",
+        ),
         ({"triton_cloud_credentials": "hidden"}, "triton_cloud_credentials is of another form; allowed is a mapping."),
     ],
 )
@@ -131,8 +152,16 @@ def test_a_value_of_the_wrong_form(given, says):
 
 
 def test_values_as_people_and_controllers_write_them():
-    good = {"replicaCount": "4", "image": {"numGpus": "0", "imageName": "a:b"}, "secret": {"id": "eA=="}, "triton_front": "yes", "triton_drain_seconds": ""}
-    assert wrong(**good, triton_load_models="a,b", triton_node_selector='{"a": "b"}', triton_output="json", serverArgs=["--x"], triton_gpus=None) == []
+    good = {
+        "replicaCount": "4",
+        "image": {"numGpus": "0", "imageName": "a:b"},
+        "secret": {"id": "eA=="},
+        "triton_front": "yes",
+        "triton_drain_seconds": "",
+    }
+    assert (
+        wrong(**good, triton_load_models="a,b", triton_node_selector='{"a": "b"}', triton_output="json", serverArgs=["--x"], triton_gpus=None) == []
+    )
     assert wrong("benchmark", model="simple", protocols="http", concurrency="1,2", seconds="0.5") == []
 
 
@@ -141,9 +170,9 @@ def test_a_value_that_cannot_be_told_yet_is_left_to_what_uses_it():
 
 
 def test_what_a_playbook_needs():
-    assert wrong("scale") == ["Say -e replicaCount=... or -e triton_replicas=...."]
+    assert wrong("scale") == ["Say -e replicaCount=VALUE or -e triton_replicas=VALUE."]
     assert wrong("scale", triton_replicas=0) == wrong("scale", replicaCount="2") == []
-    assert wrong("classify") == ["Say -e image=.... File of the picture.", "Say -e model=.... Name of the model."]
+    assert wrong("classify") == ["Say -e image=VALUE. File of the picture.", "Say -e model=VALUE. Name of the model."]
     assert wrong("classify", image="x.png", model="simple") == []
     assert wrong("classify", image="x.png", modle="simple")[0].endswith("Did you mean model?")
 
@@ -159,7 +188,9 @@ def given(extra=(), **inventory):
 
 
 def test_what_is_assumed():
-    default, inventory = _arguments.assumed(BOOK, "deploy", given({"image": {"numGpus": 0}, "namespace": "team"}, triton_image="a:b", triton_release="example"))
+    default, inventory = _arguments.assumed(
+        BOOK, "deploy", given({"image": {"numGpus": 0}, "namespace": "team"}, triton_image="a:b", triton_release="example")
+    )
     assert default == {
         "triton_release": "example",
         "triton_replicas": 1,
@@ -189,7 +220,12 @@ def test_an_entry_is_whole(playbook):
     assert [name for name in entry.get("assumes", []) if name not in options] == []
     for name, option in options.items():
         assert option["description"] and option["type"], name
-        assert "default" not in option or option["default"] is None or not _arguments.check(name, option, option["default"]) or "{{" in str(option["default"])
+        assert (
+            "default" not in option
+            or option["default"] is None
+            or not _arguments.check(name, option, option["default"])
+            or "{{" in str(option["default"])
+        )
 
 
 def _all_options():
