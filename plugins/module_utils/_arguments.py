@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from ansible.module_utils.common import validation
 
-#: Below it, two names have little in common.
-ALIKE = 0.8
+#: Below it, two names have little in common; one without a prefix of ours must be more like one of ours, since it may be somebody else's.
+ALIKE, MORE_ALIKE = 0.8, 0.84
 #: Names up to this length are alike only in another case or spelling.
 SHORT = 4
 KINDS = {
@@ -112,11 +112,22 @@ def misspelt(book: Mapping, playbook: str, given: Given, internal: Callable[[], 
             wrong.append(f"{name} ({where}) is no variable of this collection. Did you mean {near}?")
         else:
             (wrong if name in given.extra else doubtful).append(f"{name} ({where}) is no variable of this collection. {DOCS}")
-    bare = {option.partition("_")[2]: option for option in documented if option.startswith("triton_")}
+    bare = {option.partition("_")[2]: option for option in _often_given(book, entry)}
     for name in given.extra & set(names):
         if name in bare and name not in mentioned(given.values):
             doubtful.append(f"{name} (on the command line) sets nothing. Did you mean {bare[name]}?")
     return wrong, doubtful
+
+
+def _often_given(book: Mapping, entry: Mapping) -> set[str]:
+    """Return the variables of the role triton that people give most."""
+    found = {
+        "triton_kubeconfig",
+        "triton_context",
+        *entry.get("assumes", []),
+        *(option.get("sets", "") for option in book["chart"]["options"].values()),
+    }
+    return {name for name in found if name.startswith("triton_")} if "triton" in entry["roles"] else set()
 
 
 def _near_ours(name: str, own: Sequence[str], inner: Mapping[str, str], extra: bool) -> str | None:
@@ -125,11 +136,11 @@ def _near_ours(name: str, own: Sequence[str], inner: Mapping[str, str], extra: b
         camel = [key for key in own if key != key.lower()]
         return next((key for key in camel if _plain(key) == _plain(name)), None)
     candidates = {**{key: key for key in own}, **{key: path for key, path in inner.items() if key != key.lower()}}
-    found = nearest(name, candidates)
+    found = nearest(name, candidates, MORE_ALIKE)
     return candidates[found] if found else None
 
 
-def nearest(name: str, candidates: Iterable[str]) -> str | None:
+def nearest(name: str, candidates: Iterable[str], alike: float = ALIKE) -> str | None:
     """Return the candidate that ``name`` was meant for, if there is one that is like it.
 
     >>> nearest("replicacount", ["replicaCount", "namespace"])
@@ -139,7 +150,7 @@ def nearest(name: str, candidates: Iterable[str]) -> str | None:
     if _plain(name) in plain:
         return plain[_plain(name)]
     long = [candidate for candidate in plain if len(candidate) > SHORT]
-    found = difflib.get_close_matches(_plain(name), long, n=1, cutoff=ALIKE)
+    found = difflib.get_close_matches(_plain(name), long, n=1, cutoff=alike)
     return plain[found[0]] if found else None
 
 

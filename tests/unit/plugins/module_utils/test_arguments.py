@@ -101,6 +101,8 @@ def test_a_name_that_another_variable_uses_is_no_mistake():
 def test_a_variable_without_its_prefix_gives_a_warning():
     assert look(extra={"replicas": 4}) == ([], ["replicas (on the command line) sets nothing. Did you mean triton_replicas?"])
     assert look(replicas=4) == ([], [])
+    assert look(extra={"env": "prod", "state": "x"}) == ([], [])
+    assert look("benchmark", extra={"model": "x", "port": 1, "report_dir": "x"}) == ([], [])
 
 
 @pytest.mark.parametrize(
