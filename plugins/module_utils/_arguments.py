@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from ansible.module_utils.common import validation
 
-#: Below it, two names have little in common; one without a prefix of ours must be more like one of ours, since it may be somebody else's.
-ALIKE, MORE_ALIKE = 0.8, 0.84
+#: Below it, two names have little in common.
+ALIKE = 0.8
 #: Names up to this length are alike only in another case or spelling.
 SHORT = 4
 KINDS = {
@@ -92,42 +92,40 @@ def misspelt(book: Mapping, playbook: str, given: Given, internal: Callable[[], 
     """Return (what must be corrected, what may be a mistake) of the names of the variables."""
     entry, ours = book["playbooks"][playbook], prefixes(book)
     own = [*(book["chart"]["options"] if entry["chart"] else {}), *entry.get("options", {})]
-    documented = {**{name: option for spec in book["specs"].values() for name, option in spec.items()}, **book["shared"]["options"]}
+    documented = {name for spec in book["specs"].values() for name in spec} | set(book["shared"]["options"])
     inner = inner_keys(book) if entry["chart"] else {}
-    wrong, doubtful = [], []
-    names = [name for name in given.values if not name.startswith(("_", "ansible_")) and name not in documented and name not in own]
-    prefixed = [name for name in names if name.startswith(ours)]
-    known = internal() if prefixed else set()
-    suspects = [(name, nearest(name, documented)) for name in prefixed if name not in known]
-    suspects += [(name, _near_ours(name, own, inner, name in given.extra)) for name in names if not name.startswith(ours)]
-    suspects = [(name, near) for name, near in suspects if near or name.startswith(ours) or _dotted(name, own)]
-    used = mentioned(given.values) if suspects else set()
-    for name, near in suspects:
+    unknown = [name for name in given.values if not name.startswith(("_", "ansible_")) and name not in documented and name not in own]
+    known = internal() if any(name.startswith(ours) for name in unknown) else set()
+    bare = _bare(book, entry)
+    wrong, doubtful, used = [], [], None
+    for name in unknown:
+        extra, prefixed = name in given.extra, name.startswith(ours)
+        near = nearest(name, documented) if prefixed else _near_ours(name, own, inner, extra)
+        dotted = _dotted(name, own)
+        if name in known or not (prefixed or near or dotted or (extra and name in bare)):
+            continue
+        used = mentioned(given.values) if used is None else used
         if name in used:
             continue
-        where = "on the command line" if name in given.extra else "in the inventory"
-        if _dotted(name, own):
-            wrong.append(f"{name} ({where}): a name with dots sets nothing. {_nested_advice(name, inner)}")
+        shown = f"{name} ({'on the command line' if extra else 'in the inventory'})"
+        if dotted:
+            wrong.append(f"{shown}: a name with dots sets nothing. {_nested_advice(name, inner)}")
         elif near:
-            wrong.append(f"{name} ({where}) is no variable of this collection. Did you mean {near}?")
+            wrong.append(f"{shown} is no variable of this collection. Did you mean {near}?")
+        elif prefixed:
+            (wrong if extra else doubtful).append(f"{shown} is no variable of this collection. {DOCS}")
         else:
-            (wrong if name in given.extra else doubtful).append(f"{name} ({where}) is no variable of this collection. {DOCS}")
-    bare = {option.partition("_")[2]: option for option in _often_given(book, entry)}
-    for name in given.extra & set(names):
-        if name in bare and name not in mentioned(given.values):
-            doubtful.append(f"{name} (on the command line) sets nothing. Did you mean {bare[name]}?")
+            doubtful.append(f"{shown} sets nothing. Did you mean {bare[name]}?")
     return wrong, doubtful
 
 
-def _often_given(book: Mapping, entry: Mapping) -> set[str]:
-    """Return the variables of the role triton that people give most."""
-    found = {
-        "triton_kubeconfig",
-        "triton_context",
-        *entry.get("assumes", []),
-        *(option.get("sets", "") for option in book["chart"]["options"].values()),
-    }
-    return {name for name in found if name.startswith("triton_")} if "triton" in entry["roles"] else set()
+def _bare(book: Mapping, entry: Mapping) -> dict[str, str]:
+    """Return the variables of the role triton that people give most, by their names without the prefix."""
+    if "triton" not in entry["roles"]:
+        return {}
+    by_chart = [option["sets"] for option in book["chart"]["options"].values() if "sets" in option]
+    names = ["triton_kubeconfig", "triton_context", *by_chart, *entry.get("assumes", [])]
+    return {name.removeprefix("triton_"): name for name in names if name.startswith("triton_")}
 
 
 def _near_ours(name: str, own: Sequence[str], inner: Mapping[str, str], extra: bool) -> str | None:
@@ -136,11 +134,12 @@ def _near_ours(name: str, own: Sequence[str], inner: Mapping[str, str], extra: b
         camel = [key for key in own if key != key.lower()]
         return next((key for key in camel if _plain(key) == _plain(name)), None)
     candidates = {**{key: key for key in own}, **{key: path for key, path in inner.items() if key != key.lower()}}
-    found = nearest(name, candidates, MORE_ALIKE)
-    return candidates[found] if found else None
+    found = nearest(name, candidates)
+    # A part of a word of ours is somebody else's word.
+    return candidates[found] if found and abs(len(_plain(found)) - len(_plain(name))) <= max(1, len(found) // 5) else None
 
 
-def nearest(name: str, candidates: Iterable[str], alike: float = ALIKE) -> str | None:
+def nearest(name: str, candidates: Iterable[str]) -> str | None:
     """Return the candidate that ``name`` was meant for, if there is one that is like it.
 
     >>> nearest("replicacount", ["replicaCount", "namespace"])
@@ -150,7 +149,7 @@ def nearest(name: str, candidates: Iterable[str], alike: float = ALIKE) -> str |
     if _plain(name) in plain:
         return plain[_plain(name)]
     long = [candidate for candidate in plain if len(candidate) > SHORT]
-    found = difflib.get_close_matches(_plain(name), long, n=1, cutoff=alike)
+    found = difflib.get_close_matches(_plain(name), long, n=1, cutoff=ALIKE)
     return plain[found[0]] if found else None
 
 
