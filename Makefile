@@ -5,7 +5,7 @@ export MOLECULE_EPHEMERAL_DIRECTORY := $(CURDIR)/.molecule
 SCENARIO ?= --all
 .NOTPARALLEL:
 
-.PHONY: help demo lab lab-down examples test lint sanity unit packaging molecule bench bench-repository bench-model-cache bench-verification bench-traffic bench-front bench-rollback
+.PHONY: help demo lab lab-down examples docs test lint sanity unit packaging molecule bench bench-repository bench-model-cache bench-verification bench-traffic bench-front bench-rollback
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -22,6 +22,9 @@ lab-down: .controller ## take the lab down; what was built stays in the cache
 examples: ## build the ImageNet example, 19 MB (1 minute the first time)
 	@tools/venv examples/requirements.txt
 	@python examples/imagenet/build
+
+docs: .tools ## docs/variables.md from the argument specs
+	python tools/variables > docs/variables.md
 
 test: lint unit packaging molecule ## everything (45 minutes with warm caches)
 
