@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 
 from ansible.parsing.dataloader import DataLoader
@@ -30,7 +31,8 @@ def tasks(**site: object) -> list[tuple[str, dict]]:
         for item in Templar(loader, variables=variables).template(task.get("loop", [None])):
             templar = Templar(loader, variables={**variables, "item": item})
             if templar.evaluate_conditional(task.get("when", True)):
-                found.append((module, templar.template(task[module])))
+                # Plain strings, without Ansible's own marks.
+                found.append((module, json.loads(json.dumps(templar.template(task[module])))))
     return found
 
 

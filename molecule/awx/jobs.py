@@ -9,6 +9,7 @@ does not end as it should.
 
 from __future__ import annotations
 
+import base64
 import configparser
 import hashlib
 import json
@@ -101,8 +102,6 @@ def cluster(path: str) -> tuple[dict, str, str]:
     config["contexts"] = [{**config["contexts"][0], "name": "canary"}]
     config["current-context"] = ""
     found = config["clusters"][0]["cluster"]
-    import base64
-
     return config, found["server"], base64.b64decode(found["certificate-authority-data"]).decode()
 
 
@@ -144,10 +143,10 @@ def main(lab_file: str, variables_file: str) -> None:
         before, jobs = content(project), Jobs(work, site)
         jobs.keep_secret(lasting["secret_access_key"], reader["secret_access_key"], reader["session_token"])
 
-        jobs.run("Triton deploy", {KEYS: keys[KEYS]}, "no cluster is named", fails=True)
+        jobs.run("Triton deploy", {KEYS: keys[KEYS]}, "named by the inventory variable triton_context of host canary, does not exist", fails=True)
         builtin = {**named, AWS: {"username": lasting["access_key_id"], "password": lasting["secret_access_key"]}}
         jobs.run("Triton deploy", builtin, "An AWS credential of an automation controller sets no region", fails=True)
-        jobs.run("Triton deploy", keys, "replicaCount is 'four'", unchecked={"replicaCount": "four"}, fails=True)
+        jobs.run("Triton deploy", keys, "is 'four'; allowed is a whole number", unchecked={"replicaCount": "four"}, fails=True)
 
         jobs.run("Triton models", keys, "simple", answers={"model_repository_source": "examples/models"})
         jobs.run("Triton deploy", keys, "Would", check=True)
