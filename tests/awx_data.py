@@ -27,7 +27,9 @@ def tasks(**site: object) -> list[tuple[str, dict]]:
     variables |= site
     found = []
     for task in play["tasks"]:
-        (module,) = (key for key in task if key.startswith("awx.awx."))
+        module = next((key for key in task if key.startswith("awx.awx.")), None)
+        if not module:
+            continue
         for item in Templar(loader, variables=variables).template(task.get("loop", [None])):
             templar = Templar(loader, variables={**variables, "item": item})
             if templar.evaluate_conditional(task.get("when", True)):

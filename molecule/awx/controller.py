@@ -94,7 +94,7 @@ def inventory_script(groups: list[dict], hosts: list[dict]) -> str:
 
     :param groups: arguments of awx.awx.group; ``hosts`` those of awx.awx.host
     """
-    data = {group["name"]: {"hosts": group["hosts"], "vars": group["variables"]} for group in groups}
+    data = {group["name"]: {"hosts": group["hosts"]} for group in groups}
     data["_meta"] = {"hostvars": {host["name"]: {**host["variables"], "remote_tower_enabled": "true"} for host in hosts}}
     return f"#! /usr/bin/env python3\n# -*- coding: utf-8 -*-\nprint({json.dumps(data)!r})\n"
 

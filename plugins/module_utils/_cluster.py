@@ -84,9 +84,10 @@ def resolve(params: dict, environ: dict, origin: str = "the module's options") -
     :raises ClusterError: none named, or two different ones
     """
     given = _named({key: params.get(key) for key in ARGUMENT_SPEC}, origin)
-    surroundings = _from_environment(environ)
-    if given and not (given.kubeconfig or given.host):
-        # Only a context: it selects within the kubeconfig that the environment names, or the user's own.
+    only_context = given and not (given.kubeconfig or given.host)
+    # Only a context: it selects within the kubeconfig that the environment names, or the user's own.
+    surroundings = _from_environment({**environ, ENVIRONMENT["context"]: given.context} if only_context else environ)
+    if only_context:
         fallback = surroundings.kubeconfig if surroundings and surroundings.kubeconfig else "~/.kube/config"
         given = _with_server(dataclasses.replace(given, kubeconfig=os.path.expanduser(fallback)))
         if not (surroundings and surroundings.host):

@@ -24,7 +24,7 @@ import awx_data  # noqa: E402
 SITE = {"triton_awx_access_key_id": "id", "triton_awx_webhook_url": "https://example.com/hook"}
 TASKS = awx_data.tasks(**SITE)
 TEMPLATES = awx_data.of("job_template", **SITE)
-BOOK_FILE = ROOT / "playbooks" / "vars" / "arguments.yml"
+BOOK = yaml.safe_load((ROOT / "playbooks" / "vars" / "arguments.yml").read_text(encoding="utf-8"))
 #: Type of a survey question -> types of an option that it fits. AWX has no question for a list or a boolean: text is split at commas.
 FITTING = {
     "text": {"str", "path", "list"},
@@ -124,11 +124,10 @@ def test_a_question_is_one_that_awx_takes(template, question):
     assert all(isinstance(question[bound], int) for bound in ("min", "max") if bound in question)
 
 
-def option_of(template, variable, question):
-    """Return the option that an answer sets, from the file of what playbooks take; fails if the playbook takes no such variable."""
-    book = read("playbooks", "vars", "arguments.yml")
-    entry = book["playbooks"][pathlib.Path(template["playbook"]).stem]
-    chart = book["chart"]["options"] if entry["chart"] else {}
+def option_of(template, variable):
+    """Return (option that an answer sets, whether it is the public chart's); fails if the playbook takes no such variable."""
+    entry = BOOK["playbooks"][pathlib.Path(template["playbook"]).stem]
+    chart = BOOK["chart"]["options"] if entry["chart"] else {}
     if variable in NESTED:
         key, kind = NESTED[variable]
         assert variable in template["extra_vars"]["image"][key], f"{template['name']} asks for {variable} and makes nothing of it"
@@ -140,10 +139,9 @@ def option_of(template, variable, question):
     return taken[variable], variable in chart
 
 
-@pytest.mark.skipif(not BOOK_FILE.exists(), reason="playbooks/vars/arguments.yml, which says what playbooks take, is not there")
 @pytest.mark.parametrize(("template", "question"), asked())
 def test_a_question_asks_for_what_the_playbook_takes(template, question):
-    option, of_the_chart = option_of(template, question["variable"], question)
+    option, of_the_chart = option_of(template, question["variable"])
     assert option["type"] in FITTING[question["type"]]
     if question["type"] == "multiplechoice":
         assert question["choices"] == option.get("choices", ["false", "true"])
@@ -154,17 +152,21 @@ def test_a_question_asks_for_what_the_playbook_takes(template, question):
     assert question["required"] or of_the_chart
 
 
-@pytest.mark.skipif(not BOOK_FILE.exists(), reason="playbooks/vars/arguments.yml, which says what playbooks take, is not there")
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda template: template["name"])
 def test_what_a_playbook_needs_is_asked_for(template):
-    entry = read("playbooks", "vars", "arguments.yml")["playbooks"][pathlib.Path(template["playbook"]).stem]
+    entry = BOOK["playbooks"][pathlib.Path(template["playbook"]).stem]
     needed = [[name] for name, option in entry.get("options", {}).items() if option.get("required")] + entry.get("required_one_of", [])
     for names in needed:
         assert any(questions(template).get(name, {}).get("required") for name in names), f"one of {names}"
 
 
+def test_the_settings_are_those_that_are_documented():
+    documented = {name: option["default"] for name, option in BOOK["playbooks"]["awx"]["options"].items()}
+    assert read("awx", "settings.yml") == documented
+
+
 def test_inventory_variables_are_variables_of_the_roles():
-    variables = {name for group in awx_data.of("group") for name in group["variables"] if not name.startswith("ansible_")}
+    variables = {name for host in awx_data.of("host") for name in host["variables"] if not name.startswith("ansible_")}
     assert variables and variables <= set(role_options())
 
 
