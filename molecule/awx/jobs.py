@@ -149,7 +149,7 @@ def main(lab_file: str, variables_file: str) -> None:
         jobs.run("Triton deploy", keys, "is 'four'; allowed is a whole number", unchecked={"replicaCount": "four"}, fails=True)
 
         jobs.run("Triton models", keys, "simple", answers={"model_repository_source": "examples/models"})
-        jobs.run("Triton deploy", keys, "Would", check=True)
+        jobs.run("Triton deploy", keys, "check mode, nothing was changed", check=True)
         jobs.run("Triton deploy", keys, "1 replica, each one verified", answers={"namespace": "", "image_name": ""})
         jobs.run("Triton deploy", keys, OTHER, answers={"model_repository_path": url.replace("/models", f"/{OTHER}"), "replicaCount": 1, "gpu_count": 0})
         jobs.run("Triton verify", keys, "each one verified")
