@@ -131,7 +131,17 @@ def run(private: pathlib.Path, number: int, template: dict, variables: dict, *, 
     (private / "env" / "envvars").write_text(json.dumps(given), encoding="utf-8")
     (private / "env" / "cmdline").write_text(" ".join(arguments), encoding="utf-8")
     (private / "env" / "extravars").write_text(written({**variables, **facts(number, template)}, template), encoding="utf-8")
-    command = ["ansible-runner", "run", str(private), "--playbook", template["playbook"], "--ident", str(number), "--inventory", f"{private}/inventory/hosts"]
+    command = [
+        "ansible-runner",
+        "run",
+        str(private),
+        "--playbook",
+        template["playbook"],
+        "--ident",
+        str(number),
+        "--inventory",
+        f"{private}/inventory/hosts",
+    ]
     surroundings = {"PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8"}
     done = subprocess.run(command, cwd=private, env=surroundings, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr

@@ -42,22 +42,39 @@ class Jobs:
         self._templates = {template["name"]: template for template in awx_data.of("job_template", **site)}
         self._types = {kind["name"]: kind for kind in awx_data.of("credential_type")}
         self.untried = set(self._templates)
+        self._groups, self._hosts = awx_data.of("group", **site), awx_data.of("host", **site)
         for name in ("inventory", "env"):
             (work / name).mkdir()
-        script = work / "inventory" / "hosts"
-        script.write_text(controller.inventory_script(awx_data.of("group", **site), awx_data.of("host", **site)), encoding="utf-8")
-        script.chmod(0o700)
 
     def keep_secret(self, *values: str) -> None:
         self._secrets += values
 
-    def run(self, name: str, credentials: dict, says: str, *, answers: dict | None = None, unchecked: dict | None = None, check=False, fails=False) -> None:
+    def _write_inventory(self, without: tuple[str, ...]) -> None:
+        hosts = [{**host, "variables": {key: value for key, value in host["variables"].items() if key not in without}} for host in self._hosts]
+        script = self._work / "inventory" / "hosts"
+        script.write_text(controller.inventory_script(self._groups, hosts), encoding="utf-8")
+        script.chmod(0o700)
+
+    def run(
+        self,
+        name: str,
+        credentials: dict,
+        says: str,
+        *,
+        answers: dict | None = None,
+        unchecked: dict | None = None,
+        check=False,
+        fails=False,
+        without=(),
+    ) -> None:
         """Run a job; exit if it ends otherwise than it should, or does not say what it should.
 
         :param credentials: inputs by the credential's type
         :param unchecked: answers that AWX would not have taken
+        :param without: variables that the hosts of this job's inventory lack
         """
         self._number += 1
+        self._write_inventory(without)
         template, began, env = self._templates[name], time.monotonic(), {}
         variables = {**controller.extra_vars(template, answers or {}), **(unchecked or {})}
         for kind, inputs in credentials.items():
@@ -77,7 +94,9 @@ class Jobs:
 def synchronised(work: pathlib.Path) -> pathlib.Path:
     """Return a copy of the checkout, after what AWX does when it updates a project."""
     project = work / "project"
-    listed = subprocess.run(["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    listed = subprocess.run(["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(
+        "\0"
+    )
     for name in filter(None, listed):
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         if (ROOT / name).exists():
@@ -123,6 +142,14 @@ def forget(kubeconfig: str) -> None:
     kubernetes.client.RbacAuthorizationV1Api().delete_namespaced_role_binding("awx", NAMESPACE)
 
 
+def unload(lab: dict, keys: dict) -> None:
+    """Remove the models of the second release, which the job does not know of."""
+    given = {f"aws_{name}": value for name, value in keys.items()}
+    bucket = boto3.resource("s3", endpoint_url=lab["s3_endpoint"], region_name="us-east-1", **given).Bucket(NAMESPACE)
+    for item in bucket.objects.filter(Prefix=f"{OTHER}/"):
+        item.delete()
+
+
 def main(lab_file: str, variables_file: str) -> None:
     lab = yaml.safe_load(pathlib.Path(lab_file).read_text(encoding="utf-8"))
     variables = json.loads(pathlib.Path(variables_file).read_text(encoding="utf-8"))
@@ -151,21 +178,27 @@ def main(lab_file: str, variables_file: str) -> None:
         jobs.run("Triton models", keys, "simple", answers={"model_repository_source": "examples/models"})
         jobs.run("Triton deploy", keys, "check mode, nothing was changed", check=True)
         jobs.run("Triton deploy", keys, "1 replica, each one verified", answers={"namespace": "", "image_name": ""})
-        jobs.run("Triton deploy", keys, OTHER, answers={"model_repository_path": url.replace("/models", f"/{OTHER}"), "replicaCount": 1, "gpu_count": 0})
+        jobs.run(
+            "Triton deploy",
+            keys,
+            "each one verified",
+            answers={"model_repository_path": url.replace("/models", f"/{OTHER}"), "replicaCount": 1, "gpu_count": 0},
+        )
         jobs.run("Triton verify", keys, "each one verified")
         jobs.run("Triton history", keys, OTHER)
         jobs.run("Triton scale", keys, "2 replicas", answers={"replicaCount": 2})
         jobs.run("Triton model", keys, "simple", answers={"model": "simple", "model_state": "unloaded"}, check=True)
         jobs.run("Triton model", keys, "simple", answers={"model": "simple"})
-        jobs.run("Triton credentials", {**named, KEYS: {**reader, "region": "us-east-1"}}, "Rotated")
+        jobs.run("Triton credentials", {**named, KEYS: {**reader, "region": "us-east-1"}}, "new credentials, each replica verified")
         jobs.run("Triton rollback", keys, "each one verified")
         secret = token(lab["kubeconfig"])
         jobs.keep_secret(secret)
         bearer = {"host": server, "bearer_token": secret, "verify_ssl": True, "ssl_ca_cert": certificate}
-        jobs.run("Triton status", {TOKEN: bearer}, "2 of 2")
+        jobs.run("Triton status", {TOKEN: bearer}, "2/2", without=("triton_context",))
         forget(lab["kubeconfig"])
         jobs.run("Triton benchmark", keys, "simple", answers={"model": "simple", "concurrency": "1", "seconds": 1})
         jobs.run("Triton cleanup", keys, "Would remove Deployment", check=True)
+        unload(lab, lasting)
         jobs.run("Triton cleanup", keys, "Removed bucket", answers={"model_repository_delete_bucket": "true"})
 
         if jobs.untried:

@@ -41,7 +41,11 @@ def read(*parts):
 
 
 def role_options():
-    return {name: option for role in ("triton", "model_repository") for name, option in read("roles", role, "meta", "argument_specs.yml")["argument_specs"]["main"]["options"].items()}
+    return {
+        name: option
+        for role in ("triton", "model_repository")
+        for name, option in read("roles", role, "meta", "argument_specs.yml")["argument_specs"]["main"]["options"].items()
+    }
 
 
 def named(module):
@@ -53,14 +57,20 @@ def questions(template):
 
 
 def asked():
-    return [pytest.param(template, question, id=f"{template['name']}-{question['variable']}") for template in TEMPLATES for question in template["survey_spec"]["spec"]]
+    return [
+        pytest.param(template, question, id=f"{template['name']}-{question['variable']}")
+        for template in TEMPLATES
+        for question in template["survey_spec"]["spec"]
+    ]
 
 
 class Specification(Exception):
     """Carries what a module would have given to AnsibleModule."""
 
 
-@pytest.mark.parametrize(("module", "arguments"), TASKS, ids=lambda value: value if isinstance(value, str) else value.get("name", value.get("identifier")))
+@pytest.mark.parametrize(
+    ("module", "arguments"), TASKS, ids=lambda value: value if isinstance(value, str) else value.get("name", value.get("identifier"))
+)
 def test_the_modules_take_the_arguments(module, arguments, monkeypatch):
     def give(self, argument_spec, **ignored):
         raise Specification({**argument_spec, **self.AUTH_ARGSPEC}, ignored)
@@ -133,7 +143,11 @@ def option_of(template, variable):
         assert variable in template["extra_vars"]["image"][key], f"{template['name']} asks for {variable} and makes nothing of it"
         assert chart["image"]["options"][key]["type"] == kind
         return chart["image"]["options"][key], True
-    roles = {name: option for role in entry["roles"] for name, option in read("roles", role, "meta", "argument_specs.yml")["argument_specs"]["main"]["options"].items()}
+    roles = {
+        name: option
+        for role in entry["roles"]
+        for name, option in read("roles", role, "meta", "argument_specs.yml")["argument_specs"]["main"]["options"].items()
+    }
     taken = {**roles, **chart, **entry.get("options", {})}
     assert variable in taken, f"{template['playbook']} takes no {variable}"
     return taken[variable], variable in chart
