@@ -58,7 +58,7 @@ def words(root: pathlib.Path, prefixes: Iterable[str]) -> set[str]:
     """Return the variables with these prefixes that the roles and playbooks themselves set, documented or not."""
     name = rf"((?:{'|'.join(map(re.escape, prefixes))})\w+)"
     pattern = re.compile(rf"^[ -]*{name}:|register: {name}", re.MULTILINE)
-    files = [path for folder in ("roles/*/tasks", "roles/*/vars", "playbooks") for path in root.glob(f"{folder}/**/*.yml")]
+    files = [path for folder in ("roles/*/tasks", "roles/*/vars", "playbooks", "awx") for path in root.glob(f"{folder}/**/*.yml")]
     return {word for path in files for match in pattern.findall(path.read_text(encoding="utf-8")) for word in match if word}
 
 

@@ -84,7 +84,7 @@ def resolve(params: dict, environ: dict, origin: str = "the module's options") -
     :raises ClusterError: none named, or two different ones
     """
     given = _named({key: params.get(key) for key in ARGUMENT_SPEC}, origin)
-    surroundings = _from_environment(environ)
+    surroundings = _from_environment(_with_context(environ, given))
     if given and not (given.kubeconfig or given.host):
         # Only a context: it selects within the kubeconfig that the environment names, or the user's own.
         fallback = surroundings.kubeconfig if surroundings and surroundings.kubeconfig else "~/.kube/config"
@@ -100,6 +100,14 @@ def resolve(params: dict, environ: dict, origin: str = "the module's options") -
     if target is None:
         raise ClusterError(f"no cluster is named. {HOW_TO_NAME}")
     return target
+
+
+def _with_context(environ: dict, given: Target | None) -> dict:
+    """Return the environment with the given context, if it names the same kubeconfig and no context: that file's current one then says nothing."""
+    kubeconfig = environ.get(ENVIRONMENT["kubeconfig"]) or environ.get("KUBECONFIG")
+    if not given or given.host or given.kubeconfig not in (None, kubeconfig) or environ.get(ENVIRONMENT["context"]):
+        return environ
+    return {**environ, ENVIRONMENT["context"]: given.context}
 
 
 def _named(values: dict, source: str) -> Target | None:

@@ -76,6 +76,17 @@ def test_a_context_alone_selects_in_the_kubeconfig_that_is_there(kubeconfig):
     assert _cluster.resolve({"context": "prod"}, {"KUBECONFIG": both}).server == "https://b:1"
 
 
+def test_a_context_selects_in_the_environments_kubeconfig_whatever_its_current_one_is(kubeconfig):
+    other = "\nclusters: [{name: of-prod, cluster: {server: 'https://a:1'}}, {name: of-lab, cluster: {server: 'https://b:1'}}]"
+    other += "\ncontexts: [{name: prod, context: {cluster: of-prod}}, {name: lab, context: {cluster: of-lab}}]\n"
+    for current in ("", "current-context: lab"):
+        path = kubeconfig("several", text=current + other)
+        for params in ({"context": "prod"}, {"context": "prod", "kubeconfig": path}):
+            assert _cluster.resolve(params, {"K8S_AUTH_KUBECONFIG": path}).server == "https://a:1"
+    both = {"K8S_AUTH_KUBECONFIG": path, "K8S_AUTH_CONTEXT": "lab"}
+    assert "two clusters are named" in refusal({"context": "prod", "kubeconfig": path}, both)
+
+
 def test_a_context_alone_does_not_hide_the_environments_host(kubeconfig):
     kubeconfig(".kube/config", "https://own:1", "prod")
     message = refusal({"context": "prod"}, {"K8S_AUTH_HOST": "https://elsewhere:1"})
