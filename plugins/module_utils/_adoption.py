@@ -33,17 +33,17 @@ def held(manifests: list[dict]) -> list[dict]:
     return changed
 
 
-def ours_in_place_of_helm(written: list[dict], manager: str) -> list[dict]:
-    """Return an object's managedFields with what Helm owns as ours, so that our apply takes away what it does not have."""
+def owned_by(written: list[dict], manager: str, operation: str) -> list[dict]:
+    """Return an object's managedFields with what Helm and this collection own as the manager's, whose next write takes away what it does not have."""
     fields, rest, version = {}, [], "v1"
     for entry in written:
-        if entry.get("subresource") or not (entry["manager"] == HELM or (entry["manager"], entry["operation"]) == (manager, "Apply")):
+        if entry.get("subresource") or entry["manager"] not in (HELM, _secret.OWNER):
             rest.append(entry)
         else:
             fields, version = merged(fields, entry["fieldsV1"]), entry["apiVersion"]
     if not fields:
         return written
-    return [*rest, {"manager": manager, "operation": "Apply", "apiVersion": version, "fieldsType": "FieldsV1", "fieldsV1": fields}]
+    return [*rest, {"manager": manager, "operation": operation, "apiVersion": version, "fieldsType": "FieldsV1", "fieldsV1": fields}]
 
 
 def merged(left: dict, right: dict) -> dict:
@@ -71,7 +71,7 @@ class Adoption:
             plural = next((each["name"] for each in resources if each["kind"] == kind and "/" not in each["name"]), plural)
         return f"{prefix}/namespaces/{self._namespace}/{plural}/{name}"
 
-    def begin(self, manager: str) -> None:
+    def begin(self) -> None:
         """Make Helm's fields of the Deployment and the Services ours."""
         for manifest in self._record.manifests:
             path = self._path(manifest["kind"], manifest["metadata"]["name"])
@@ -79,7 +79,7 @@ class Adoption:
             if not found:
                 continue
             written = found["metadata"].get("managedFields") or []
-            fields = ours_in_place_of_helm(written, manager)
+            fields = owned_by(written, _secret.OWNER, "Apply")
             if fields != written:
                 version = {"op": "replace", "path": "/metadata/resourceVersion", "value": found["metadata"]["resourceVersion"]}
                 _kube.send(self._api, "PATCH", path, [version, {"op": "replace", "path": "/metadata/managedFields", "value": fields}], JSON_PATCH)
@@ -174,7 +174,7 @@ def as_helm_has_it(manifest: dict, found: dict, release: str) -> dict:
     said["labels"] = {**(said.get("labels") or {}), _secret.MANAGED_BY: "Helm"}
     kept = {key: value for key, value in (found["metadata"].get("annotations") or {}).items() if key.startswith("deployment.kubernetes.io/")}
     said["annotations"] = {**kept, **(said.get("annotations") or {}), HELM_NAME: release, HELM_NAMESPACE: said["namespace"]}
-    said["managedFields"] = [{}]  # Whoever writes next owns it all.
+    said["managedFields"] = owned_by(found["metadata"].get("managedFields") or [], HELM, "Update")
     if body["kind"] == "Deployment":
         body["spec"]["replicas"] = found["spec"]["replicas"]
     else:

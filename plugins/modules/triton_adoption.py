@@ -59,10 +59,6 @@ options:
     type: list
     elements: dict
     default: []
-  field_manager:
-    description: For V(step=begin), who applies them.
-    type: str
-    default: mlserving.triton
   pods:
     description: For V(step=switch), the RV(pods) of V(step=wait).
     type: str
@@ -132,7 +128,6 @@ ARGUMENT_SPEC = {
     "name": {"type": "str", "required": True},
     "step": {"type": "str", "required": True, "choices": ["begin", "wait", "switch", "open", "finish", "put_back"]},
     "manifests": {"type": "list", "elements": "dict", "default": []},
-    "field_manager": {"type": "str", "default": "mlserving.triton"},
     "pods": {"type": "str"},
     "drain": {"type": "int", "default": 15},
     "labels": {"type": "dict", "default": {}},
@@ -143,7 +138,7 @@ ARGUMENT_SPEC = {
 def take(step: str, adoption: _adoption.Adoption, params: dict) -> dict:
     """Take a step and return the module's result."""
     if step == "begin":
-        adoption.begin(params["field_manager"])
+        adoption.begin()
         return {"changed": True, "held": _adoption.held(params["manifests"])}
     if step == "wait":
         pods, replicas = adoption.wait(params["timeout"])
