@@ -5,7 +5,7 @@ export MOLECULE_EPHEMERAL_DIRECTORY := $(CURDIR)/.molecule
 SCENARIO ?= --all
 .NOTPARALLEL:
 
-.PHONY: help demo lab lab-down examples test lint sanity unit packaging molecule bench bench-repository bench-model-cache bench-verification bench-traffic bench-front bench-rollback
+.PHONY: help demo lab lab-down examples docs test lint sanity unit packaging molecule bench bench-repository bench-model-cache bench-verification bench-traffic bench-front bench-rollback
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -23,6 +23,9 @@ examples: ## build the ImageNet example, 19 MB (1 minute the first time)
 	@tools/venv examples/requirements.txt
 	@python examples/imagenet/build
 
+docs: .tools ## docs/variables.md from the argument specs
+	python tools/variables > docs/variables.md
+
 test: lint unit packaging molecule ## everything (45 minutes with warm caches)
 
 lint: .tools ## ansible-lint, the changelog and ansible-test sanity
@@ -31,7 +34,7 @@ lint: .tools ## ansible-lint, the changelog and ansible-test sanity
 	tools/sanity
 
 unit: .tools ## unit tests, without a cluster
-	PYTHONPATH=collections pytest tests/unit --ansible-unit-inject-only -q
+	PYTHONPATH=collections pytest tests/unit --ansible-unit-inject-only -q -n 3 --dist worksteal
 
 packaging: .tools ## the collection resolves from a checkout, installed, and as an automation controller installs it
 	PYTHONPATH=collections pytest tests/packaging --ansible-unit-inject-only -q
@@ -59,6 +62,7 @@ bench-front: .controller ## what the front costs, in docs/benchmarks.md (5 minut
 	benchmarks/front
 
 bench-rollback: .controller ## the seconds from a bad release to the last verified one in docs/benchmarks.md, beside Helm (10 minutes)
+	ansible-playbook playbooks/lab_up.yml -e lab_monitoring=true
 	benchmarks/rollback
 
 .PHONY: .controller .tools
