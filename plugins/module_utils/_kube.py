@@ -17,6 +17,10 @@ except ImportError:
     kubernetes = None
 
 
+#: Only the metadata of an object, so that what a Secret holds never leaves the API server.
+METADATA = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io,application/json"
+
+
 class RequestError(_cluster.ClusterError):
     """A request failed. ``status`` is the HTTP status, 0 when there was no answer; ``transient``: it may work later."""
 
@@ -59,6 +63,47 @@ def get(api: "kubernetes.client.ApiClient", path: str, absent_is_empty: bool = F
     if absent_is_empty and response.status in (404, 405, 503):
         return None
     raise RequestError(f"the cluster refused GET {path}: {response.status} {response.reason}.", response.status)
+
+
+def send(api: "kubernetes.client.ApiClient", method: str, path: str, body: dict | list | None = None, content: str = "application/json") -> dict | None:
+    """Return the answer to a request that changes something; None where there is no such object, or the answer is no JSON.
+
+    :param content: the media type of ``body``, such as application/merge-patch+json
+    :raises RequestError: it failed
+    """
+    headers = {"Accept": "application/json", "Content-Type": content}
+    request = api.param_serialize(method, path, header_params=headers, body=body, auth_settings=["BearerToken"])
+    try:
+        response = api.call_api(*request, _request_timeout=_cluster.REQUEST_TIMEOUT)
+        answer = response.read()
+    except HTTPError as error:
+        raise explain(f"{method} {path}", error) from None
+    if response.status == 404:
+        return None
+    if response.status >= 300:
+        try:
+            reason = json.loads(answer)["message"]
+        except (ValueError, KeyError, TypeError):
+            reason = response.reason
+        raise RequestError(f"the cluster refused {method} {path}: {reason} ({response.status}).", response.status)
+    return json.loads(answer) if answer else None
+
+
+def wait_for_change(api: "kubernetes.client.ApiClient", path: str, name: str, version: str, seconds: float) -> None:
+    """Return when the object of a list, such as that at /api/v1/pods, is no longer of that version, or after that many seconds.
+
+    :raises RequestError: the watch failed
+    """
+    query = [("watch", "1"), ("fieldSelector", f"metadata.name={name}"), ("resourceVersion", version), ("timeoutSeconds", str(max(1, round(seconds))))]
+    request = api.param_serialize("GET", path, query_params=query, header_params={"Accept": METADATA}, auth_settings=["BearerToken"])
+    try:
+        response = api.call_api(*request, _request_timeout=(_cluster.REQUEST_TIMEOUT[0], seconds + 2))
+        if response.status >= 300:
+            raise RequestError(f"the cluster refused to watch {path}: {response.status} {response.reason}.", response.status)
+        next(response.response.stream(amt=None), None)
+        response.response.close()
+    except HTTPError as error:
+        raise explain(f"watching {path}", error) from None
 
 
 def wait_for_event(what: str, function, *args, seconds: float, **kwargs) -> None:

@@ -30,7 +30,7 @@ PARALLEL = 16
 
 
 def everything(api: "kubernetes.client.ApiClient", namespace: str | None) -> list[dict]:
-    """Return the objects as apiVersion, kind, namespace (None outside one), name, labels and owned (has an owner), sorted.
+    """Return the objects as apiVersion, kind, namespace (None outside one), name, labels, owned (has an owner), path and metadata, sorted.
 
     Derived objects and those that every namespace is given are left out. A kind that may not be listed stands there as one
     object named "*", so that nobody takes what is not seen for nothing.
@@ -85,6 +85,9 @@ def _objects(api: "kubernetes.client.ApiClient", kind: tuple[str, str, dict], na
             "name": metadata["name"],
             "labels": metadata.get("labels") or {},
             "owned": bool(metadata.get("ownerReferences")),
+            # Where the list of its kind is, and what tells whose it is and what holds it.
+            "path": f"{prefix}/namespaces/{metadata['namespace']}/{resource['name']}" if metadata.get("namespace") else f"{prefix}/{resource['name']}",
+            "metadata": metadata,
         }
         if not is_given(entry):
             objects.append(entry)

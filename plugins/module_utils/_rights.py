@@ -43,6 +43,8 @@ NEEDED = (
 
 
 CONFIG_MAPS = ("", "configmaps")
+#: What cleanup needs. The right to delete what else a release turns out to have is asked for when it is found.
+FOR_CLEANUP = tuple((verb, group, kind) for group, kind in (("", "secrets"), ("", "services"), CONFIG_MAPS, ("apps", "deployments")) for verb in ("list", "delete"))
 #: Option of the role -> (API group, resource) of the objects that it makes.
 OPTIONAL = {
     "startup_inference": CONFIG_MAPS,
@@ -62,6 +64,19 @@ def missing(api: "client.ApiClient", namespace: str, options: dict | None = None
 
     :raises _cluster.ClusterError: the cluster does not say
     """
+    options = options or {}
+    kinds = {OPTIONAL[option] for option, value in options.items() if value and option in OPTIONAL}
+    kinds |= {CONFIG_MAPS} if options.get("model_control_mode") == "explicit" else set()
+    needed = [*NEEDED, *((verb, *kind) for kind in sorted(kinds) for verb in ("create", "patch", "delete"))]
+    needed += [("get", *CONFIG_MAPS)] if options.get("model_control_mode") == "explicit" else []
+    return refused(api, namespace, needed)
+
+
+def refused(api: "client.ApiClient", namespace: str, needed: list[tuple[str, str, str]]) -> list[str]:
+    """Return those of the rights (verb, API group, resource) that the credentials lack, such as "create secrets".
+
+    :raises _cluster.ClusterError: the cluster does not say
+    """
     review = client.AuthorizationV1Api(api).create_self_subject_access_review
 
     def allowed(right: tuple[str, str, str]) -> bool:
@@ -71,15 +86,10 @@ def missing(api: "client.ApiClient", namespace: str, options: dict | None = None
         question = client.V1SelfSubjectAccessReview(spec=client.V1SelfSubjectAccessReviewSpec(resource_attributes=attributes))
         return _kube.call("asking what the credentials may do", review, question)["status"]["allowed"]
 
-    options = options or {}
-    kinds = {OPTIONAL[option] for option, value in options.items() if value and option in OPTIONAL}
-    kinds |= {CONFIG_MAPS} if options.get("model_control_mode") == "explicit" else set()
-    needed = [*NEEDED, *((verb, *kind) for kind in sorted(kinds) for verb in ("create", "patch", "delete"))]
-    needed += [("get", *CONFIG_MAPS)] if options.get("model_control_mode") == "explicit" else []
     with ThreadPoolExecutor(max_workers=len(NEEDED)) as pool:
         answers = list(pool.map(allowed, needed))
-    refused = [right for right, answer in zip(needed, answers) if not answer]
-    return [f"{verb} {resource}" for verb, group, resource in refused if not _replaced((verb, group, resource), allowed)]
+    lacking = [right for right, answer in zip(needed, answers) if not answer]
+    return [f"{verb} {resource}" for verb, group, resource in lacking if not _replaced((verb, group, resource), allowed)]
 
 
 def _replaced(right: tuple[str, str, str], allowed) -> bool:

@@ -62,6 +62,13 @@ options:
       fullname_override:
         description: Replaces the whole name of the objects.
         type: str
+  purpose:
+    description:
+      - What the release is checked for. With V(cleanup), only what removing it takes is checked. With V(adopt), it has to be a Helm release of the
+        public chart, which V(deploy) and V(cleanup) refuse.
+    type: str
+    choices: [deploy, cleanup, adopt]
+    default: deploy
   model_repository:
     description:
       - URL of the model repository to check, by the rules of Triton's own parser. Only C(s3://) URLs are checked.
@@ -245,6 +252,11 @@ optional_objects:
   type: list
   elements: dict
   sample: [{apiVersion: policy/v1, kind: PodDisruptionBudget, name: example-triton-inference-server}]
+helm:
+  description: The Helm release of this name, if it is of the public chart; empty otherwise.
+  returned: always
+  type: dict
+  sample: {name: example, revision: 1, status: deployed, chart: triton-inference-server-1.0.0, objects: [Service example-triton-inference-server]}
 replicas:
   description: The number of replicas as an integer.
   returned: always
@@ -264,6 +276,7 @@ from ansible_collections.mlserving.triton.plugins.module_utils import (
     _credential_source,
     _credentials,
     _existing_secret,
+    _helm,
     _inputs,
     _kube,
     _model_set,
@@ -318,6 +331,7 @@ ARGUMENT_SPEC = {
             "fullname_override": {"type": "str"},
         },
     },
+    "purpose": {"type": "str", "choices": ["deploy", "cleanup", "adopt"], "default": "deploy"},
     "model_repository": {"type": "str", "default": ""},
     "chart_values": {"type": "dict", "default": {}},
     "serving": {"type": "dict", "default": {}},
@@ -383,12 +397,43 @@ def look_up(api: "kubernetes.client.ApiClient", namespace: str, fullname: str, c
 def check_rights(module: AnsibleModule, api: "kubernetes.client.ApiClient", target: _cluster.Target) -> None:
     """End the module if the account lacks rights, since nothing further can be asked then."""
     namespace = module.params["inputs"]["namespace"]
-    missing = _rights.missing(api, namespace, module.params["serving"])
+    if module.params["purpose"] == "cleanup":
+        missing = _rights.refused(api, namespace, _rights.FOR_CLEANUP)
+    else:
+        missing = _rights.missing(api, namespace, module.params["serving"])
     if missing:
         module.fail_json(
             msg=f"Nothing was changed. On {target.server}, named by {target.source}, the credentials lack these rights in namespace {namespace}: "
             f"{', '.join(missing)}. Ask the cluster's administrator for them.",
         )
+
+
+def untouched(names: dict) -> dict:
+    """Return what look_at_serving finds, where the release is not to run."""
+    nothing = {"replicas_before": None, "autoscaler": "", "send_replicas": None, "probe": {"name": "", "requests": {}}, "optional_objects": []}
+    return {**nothing, "model_set": {"name": _model_set.config_map(names["fullname"]), "there": False, "data": {}, "annotations": {}}}
+
+
+def helm_problem(module: AnsibleModule, fullname: str, owner: str | None, record: _helm.Record | None) -> str:
+    """Return why a release that Helm has, or another program, is not ours to act on."""
+    inputs, purpose = module.params["inputs"], module.params["purpose"]
+    where = f"release {inputs['release']} in namespace {inputs['namespace']}"
+    if purpose == "adopt" and not record:
+        return f"Helm has no {where} of the chart triton-inference-server: there is nothing to adopt. See helm list --all-namespaces."
+    if purpose == "adopt" and record.status != "deployed":
+        return f"Helm's {where} is {record.status}, not deployed: see helm status {record.name}. Settle that with Helm first (helm rollback)."
+    if record and purpose != "adopt":
+        return (
+            f"Helm has the {where} ({record.chart}, revision {record.revision}, {record.status}), so it is left alone. Move it to this collection without "
+            f"a lost request: ansible-playbook playbooks/adopt.yml; or remove it: helm uninstall {record.name} --namespace {inputs['namespace']}"
+            f"{'' if purpose == 'cleanup' else '; or choose another triton_release or triton_namespace'}."
+        )
+    if owner in (None, _secret.OWNER) or purpose == "adopt":
+        return ""
+    return (
+        f"The Deployment {fullname} in namespace {inputs['namespace']} belongs to {owner}, not to this collection. "
+        "Choose another triton_release or triton_namespace, or remove it first (helm uninstall, if Helm made it)."
+    )
 
 
 def look_at_serving(module: AnsibleModule, api: "kubernetes.client.ApiClient", names: dict, credentials: dict) -> tuple[dict, list[str]]:
@@ -459,6 +504,10 @@ def main():
             problems.append(f"{_inputs.shown('model_repository_url')}: {error}")
     credentials, wrong = choose_credentials(module.params["credentials"] or {}, module.params["model_repository"])
     problems += wrong
+    if module.params["purpose"] == "cleanup":
+        # Nothing of it is used.
+        problems = [problem for problem in problems if any(f"triton_{name}" in problem for name in ("release", "namespace", "name_override", "fullname_override"))]
+        module.params["serving"] = {}
     if module.params["serving"].get("model_volume") and "model_repository_url" in module.params["chart_values"]:
         problems.append("triton_model_volume is given and the chart's image.modelRepositoryPath too. Give one of the two.")
     if module.params["serving"]:
@@ -471,16 +520,17 @@ def main():
         check_rights(module, api, target)
         phase = _rights.namespace_phase(api, inputs["namespace"])
         owner = _rights.deployment_owner(api, inputs["namespace"], names["fullname"])
-        problems += look_up(api, inputs["namespace"], names["fullname"], credentials, module.params["credentials"])
-        fitting, wrong = look_at_serving(module, api, names, credentials)
+        record = _helm.find(api, inputs["namespace"], inputs["release"])
+        wrong = [helm_problem(module, names["fullname"], owner, record)]
+        if module.params["purpose"] == "cleanup":
+            fitting = untouched(names)
+        else:
+            problems += look_up(api, inputs["namespace"], names["fullname"], credentials, module.params["credentials"])
+            fitting, more = look_at_serving(module, api, names, credentials)
+            wrong += more
         problems += filter(None, wrong)
     except _cluster.ClusterError as error:
         module.fail_json(msg=f"Nothing was changed. {error}")
-    if owner not in (None, _secret.OWNER):
-        problems.append(
-            f"The Deployment {names['fullname']} in namespace {inputs['namespace']} belongs to {owner}, not to this collection. "
-            "Choose another triton_release or triton_namespace, or remove it first (helm uninstall, if Helm made it)."
-        )
     refuse(module, problems)
     module.exit_json(
         changed=False,
@@ -489,6 +539,7 @@ def main():
         credentials=credentials,
         names=names,
         deployed=owner == _secret.OWNER,
+        helm=record.public() if record else {},
         namespace_exists=bool(phase),
         namespace_phase=phase,
         replicas=int(inputs["replicas"]),
