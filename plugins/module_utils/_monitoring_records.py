@@ -82,6 +82,7 @@ _RECORDS = (
         'sum by (namespace, pod) (container_memory_working_set_bytes{namespace="$namespace",container!="",container!="POD"})'
         " * on (namespace, pod) group_left (release) $pods",
     ),
+    ("triton:autoscaler:replicas", "$autoscaler"),
 )
 
 
@@ -97,7 +98,7 @@ def selector(options: dict) -> str:
 def records(options: dict) -> list[dict]:
     """Return the recording rules of a release, in the order in which they must be evaluated.
 
-    :param options: namespace, release, scrape_seconds; rate_window, latency_ms, latency_ms_by_model, latency_quantile
+    :param options: namespace, release, fullname, scrape_seconds; rate_window, latency_ms, latency_ms_by_model, latency_quantile
     """
     words = _words(options)
     rules = [(name, f"sum by ({_SAMPLE}) (rate({counter}{{$s}}[$w]))") for counter, name in RATES.items()]
@@ -120,6 +121,7 @@ def _words(options: dict) -> dict[str, str]:
         "w": window(options),
         "namespace": options["namespace"],
         "pods": f"count by (namespace, release, pod) (up{{{chosen}}}) ^ 0",
+        "autoscaler": _autoscaler(options),
     }
     for name, own, dcgm in (
         ("utilization", "nv_gpu_utilization{%s}", "DCGM_FI_DEV_GPU_UTIL{%s} / 100"),
@@ -142,6 +144,16 @@ def _dcgm(expression: str, namespace: str, pods: str) -> str:
     renamed = f'label_replace(label_replace({foreign}, "pod", "$1", "exported_pod", "(.+)"), "namespace", "$1", "exported_namespace", "(.+)")'
     named = f'label_replace({renamed} or {honoured}, "gpu", "$1", "UUID", "(.*)")'
     return f"max by (namespace, pod, gpu) ({named}) * on (namespace, pod) group_left (release) {pods}"
+
+
+def _autoscaler(options: dict) -> str:
+    """Return how many replicas there are, are wanted and may be, as the label is says; of kube-state-metrics, which knows no releases."""
+    chosen = f'namespace="{options["namespace"]}",horizontalpodautoscaler="{options["fullname"]}"'
+    parts = []
+    for name in ("status_current", "status_desired", "spec_min", "spec_max"):
+        replicas = f"max by (namespace) (kube_horizontalpodautoscaler_{name}_replicas{{{chosen}}})"
+        parts.append(f'label_replace(label_replace({replicas}, "is", "{name[-3:] if "spec" in name else name[7:]}", "", ""), "release", "{options["release"]}", "", "")')
+    return " or ".join(parts)
 
 
 def _slow(options: dict) -> str:

@@ -230,7 +230,7 @@ VALUES = {
 def run(tmp_path: pathlib.Path, command: list[str], tests: list[dict] | None = None) -> None:
     soon = {"expected_models": ["urgent"], "latency_ms_by_model": {"urgent": 0.5}, "expirations": [{"name": "s3", "kind": "token", "expires": "1970-01-01T01:05:00Z"}]}
     (tmp_path / "rules.json").write_text(json.dumps(_monitoring_rules.spec(options(**soon))), encoding="utf-8")
-    (tmp_path / "tests.json").write_text(json.dumps({"rule_files": ["rules.json"], "evaluation_interval": "15s", "tests": tests}), encoding="utf-8")
+    (tmp_path / "tests.json").write_text(json.dumps({"rule_files": ["rules.json"], "evaluation_interval": "1m", "tests": tests}), encoding="utf-8")
     done = subprocess.run([PROMTOOL, *command], cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
