@@ -2,7 +2,7 @@
 # Copyright (c) the mlserving.triton authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ask the scenario's models until a file appears, each request over a connection of its own; one of ten to the model batched fails on purpose."""
+"""Ask the scenario's models until a file appears, each request over a connection of its own; one of fifty to the model batched fails on purpose."""
 
 from __future__ import annotations
 
@@ -23,9 +23,7 @@ def request(model: str, number: int) -> tuple[str, dict]:
     """Return the path under /v2/models and the body of a model's request."""
     if model == "simple":
         return "simple/infer", {"inputs": [tensor("INPUT0", 16, number), tensor("INPUT1", 16, 1)]}
-    if model == "batched":
-        return "batched/infer", {"inputs": [tensor("INPUT", 1, -1 if number % 10 == 0 else number, 1)]}
-    return "stream/generate_stream", {"INPUT": number}
+    return "batched/infer", {"inputs": [tensor("INPUT", 1, -1 if number % 50 == 0 else number, 1)]}
 
 
 def ask(address: str, model: str, stop: pathlib.Path) -> None:
@@ -44,7 +42,7 @@ def ask(address: str, model: str, stop: pathlib.Path) -> None:
 
 
 if __name__ == "__main__":
-    clients = [threading.Thread(target=ask, args=(sys.argv[1], model, pathlib.Path(sys.argv[2]))) for model in ("simple", "batched", "batched", "stream")]
+    clients = [threading.Thread(target=ask, args=(sys.argv[1], model, pathlib.Path(sys.argv[2]))) for model in ("simple", "batched", "batched")]
     for client in clients:
         client.start()
     for client in clients:

@@ -9,5 +9,5 @@ class TritonPythonModel:
 
     def answer(self, value):
         if (value < 0).any():
-            return pb_utils.InferenceResponse(error=pb_utils.TritonError("negative"))
+            raise ValueError("negative")  # An error in a response would count as a success.
         return pb_utils.InferenceResponse(output_tensors=[pb_utils.Tensor("OUTPUT", value)])
