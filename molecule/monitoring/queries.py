@@ -135,7 +135,9 @@ def main() -> int:
             break
         time.sleep(2)
     if options.answers:
-        options.answers.write_text(json.dumps({"title": dashboard["title"], "values": values, "answers": answers, "exempt": exempt}), encoding="utf-8")
+        options.answers.write_text(
+            json.dumps({"title": dashboard["title"], "values": values, "answers": answers, "exempt": exempt}), encoding="utf-8"
+        )
     print("\n".join(wrong) or f"{len(answers)} queries of panels and {len(variables(dashboard))} of variables answered, {len(exempt)} panels exempt")
     return bool(wrong)
 

@@ -152,7 +152,9 @@ def _autoscaler(options: dict) -> str:
     parts = []
     for name in ("status_current", "status_desired", "spec_min", "spec_max"):
         replicas = f"max by (namespace) (kube_horizontalpodautoscaler_{name}_replicas{{{chosen}}})"
-        parts.append(f'label_replace(label_replace({replicas}, "is", "{name[-3:] if "spec" in name else name[7:]}", "", ""), "release", "{options["release"]}", "", "")')
+        parts.append(
+            f'label_replace(label_replace({replicas}, "is", "{name[-3:] if "spec" in name else name[7:]}", "", ""), "release", "{options["release"]}", "", "")'
+        )
     return " or ".join(parts)
 
 
@@ -168,5 +170,6 @@ def _slow(options: dict) -> str:
     parts.append((",".join(others), options["latency_ms"]))
     chosen = selector(options)
     return " or ".join(
-        f"(({measured.replace('%s', ','.join(filter(None, (chosen, model))))}) > bool {float(milliseconds) * 1000:g})" for model, milliseconds in parts
+        f"(({measured.replace('%s', ','.join(filter(None, (chosen, model))))}) > bool {float(milliseconds) * 1000:g})"
+        for model, milliseconds in parts
     )

@@ -61,7 +61,11 @@ CASES = {
     "every target is down": ("TritonNoReadyReplica", {f"up{{{POD}}}": "0x40", f"up{{{OTHER}}}": "0x40"}, "5m", [{}]),
     "the Deployment has none": (
         "TritonNoReadyReplica",
-        {f"up{{{POD}}}": "1x40", f"kube_deployment_status_replicas_ready{{{DEPLOYMENT}}}": "0x40", f"kube_deployment_spec_replicas{{{DEPLOYMENT}}}": "2x40"},
+        {
+            f"up{{{POD}}}": "1x40",
+            f"kube_deployment_status_replicas_ready{{{DEPLOYMENT}}}": "0x40",
+            f"kube_deployment_spec_replicas{{{DEPLOYMENT}}}": "2x40",
+        },
         "5m",
         [{}],
     ),
@@ -87,7 +91,12 @@ CASES = {
     "one of a thousand fails": ("TritonFailureRatio", {**serving(success="0+999x480"), **failing("0+1x480")}, "10m", []),
     "clients that went away": ("TritonFailureRatio", {**serving(), **failing("0+15x480", "CANCELED")}, "10m", []),
     "nobody asks": ("TritonFailureRatio", {**serving(success="0x480"), **failing("0x480")}, "10m", []),
-    "a queue that grows": ("TritonQueueGrowing", {**serving(), f"nv_inference_pending_request_count{{{model(POD)}}}": "0+10x480"}, "20m", [{"model": "simple"}]),
+    "a queue that grows": (
+        "TritonQueueGrowing",
+        {**serving(), f"nv_inference_pending_request_count{{{model(POD)}}}": "0+10x480"},
+        "20m",
+        [{"model": "simple"}],
+    ),
     "a queue that shrinks": ("TritonQueueGrowing", {**serving(), f"nv_inference_pending_request_count{{{model(POD)}}}": "5000-10x480"}, "20m", []),
     "a short queue": ("TritonQueueGrowing", {**serving(), f"nv_inference_pending_request_count{{{model(POD)}}}": "0+0.1x480"}, "20m", []),
     "slow for long": (
@@ -104,7 +113,12 @@ CASES = {
         "2h",
         [{"model": "urgent", "severity": "critical"}, {"model": "urgent", "severity": "warning"}],
     ),
-    "an expected model is missing": ("TritonModelLoadFailed", {**serving(), **serving(POD, "second")}, "10m", [{"pod": POD.split('"')[5], "model": "urgent"}]),
+    "an expected model is missing": (
+        "TritonModelLoadFailed",
+        {**serving(), **serving(POD, "second")},
+        "10m",
+        [{"pod": POD.split('"')[5], "model": "urgent"}],
+    ),
     "it answers but is not ready": (
         "TritonModelLoadFailed",
         {**serving(), **serving(POD, "urgent"), f'kube_pod_status_ready{{{POD},condition="true"}}'.replace('release="example",', ""): "0x480"},
@@ -197,7 +211,8 @@ CASES = {
         {
             **serving(),
             **{
-                f'DCGM_FI_DEV_FB_{name}{{namespace="triton",pod="somebody",UUID="GPU-1"}}': values for name, values in (("USED", "99x480"), ("FREE", "1x480"))
+                f'DCGM_FI_DEV_FB_{name}{{namespace="triton",pod="somebody",UUID="GPU-1"}}': values
+                for name, values in (("USED", "99x480"), ("FREE", "1x480"))
             },
         },
         "20m",
@@ -228,7 +243,11 @@ VALUES = {
 
 
 def run(tmp_path: pathlib.Path, command: list[str], tests: list[dict] | None = None) -> None:
-    soon = {"expected_models": ["urgent"], "latency_ms_by_model": {"urgent": 0.5}, "expirations": [{"name": "s3", "kind": "token", "expires": "1970-01-01T01:05:00Z"}]}
+    soon = {
+        "expected_models": ["urgent"],
+        "latency_ms_by_model": {"urgent": 0.5},
+        "expirations": [{"name": "s3", "kind": "token", "expires": "1970-01-01T01:05:00Z"}],
+    }
     (tmp_path / "rules.json").write_text(json.dumps(_monitoring_rules.spec(options(**soon))), encoding="utf-8")
     (tmp_path / "tests.json").write_text(json.dumps({"rule_files": ["rules.json"], "evaluation_interval": "1m", "tests": tests}), encoding="utf-8")
     done = subprocess.run([PROMTOOL, *command], cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
