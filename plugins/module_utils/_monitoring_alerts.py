@@ -53,7 +53,7 @@ _ALERTS = (
         "5m",
         'sum by (namespace, release, model) (triton:failures:ratio{$s,reason!="CANCELED"}) > $failure_ratio',
         "{{ $$value | humanizePercentage }} of the requests to model {{ $$labels.model }} of $release fail.",
-        "The reason stands in triton:failures:rate: BACKEND is the model's own error (read the pod's log), REJECTED is a full queue, OTHER mostly bad requests.",
+        "triton:failures:rate has the reason: BACKEND is the model's own error (read the pod's log), REJECTED a full queue, OTHER mostly bad requests.",
     ),
     Alert(
         "TritonQueueGrowing",
@@ -173,18 +173,21 @@ def _rule(alert: Alert, options: dict) -> dict:
 
 def _burns(options: dict) -> list[Alert]:
     """Return one rule for each pair of windows: both must use up the budget as many times too fast."""
-    burn = f"sum_over_time(triton:slow_requests:rate{{$$s}}[$over]) / (sum_over_time(triton:model_requests:rate{{$$s}}[$over]) > 0) / {_budget(options):g}"
     return [
         _LATENCY._replace(
             severity=pair["severity"],
-            expression=f"{Template(burn).substitute(over=pair['long'])} > {pair['factor']} and {Template(burn).substitute(over=pair['short'])} > {pair['factor']}",
+            expression=" and ".join(f"{_burn(options, pair[window])} > {pair['factor']}" for window in ("long", "short")),
         )
         for pair in options["burn_windows"]
     ]
 
 
-def _budget(options: dict) -> float:
-    return 1 - float(options["latency_target"])
+def _burn(options: dict, window: str) -> str:
+    """Return how many times too fast the budget is used up; nothing without requests."""
+    return (
+        f"sum_over_time(triton:slow_requests:rate{{$s}}[{window}]) / (sum_over_time(triton:model_requests:rate{{$s}}[{window}]) > 0)"
+        f" / {1 - float(options['latency_target']):g}"
+    )
 
 
 def _missing_models(options: dict) -> str:

@@ -56,7 +56,7 @@ def _check(options: dict) -> None:
         (
             None
             if QUANTILE.match(str(options["latency_quantile"]))
-            else f"monitoring_latency_quantile is {options['latency_quantile']!r}: give one of Triton's summary_quantiles such as 0.99, or nothing for the average"
+            else f"monitoring_latency_quantile is {options['latency_quantile']!r}: give a quantile such as 0.99, or nothing for the average"
         ),
         *(problem for number, pair in enumerate(options["burn_windows"]) for problem in _pair(f"burn_windows[{number}]", pair)),
         *(_expiration(f"expirations[{number}]", item) for number, item in enumerate(options["expirations"])),

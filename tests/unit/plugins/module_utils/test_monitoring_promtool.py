@@ -25,6 +25,7 @@ NAME = "example-triton-inference-server"
 #: Labels that a scrape gives.
 POD = f'namespace="triton",release="example",pod="{NAME}-7d9f-aaaaa"'
 OTHER = f'namespace="triton",release="example",pod="{NAME}-7d9f-bbbbb"'
+EXPORTED = POD.replace('release="example",', "").replace("namespace=", "exported_namespace=").replace("pod=", "exported_pod=")
 DEPLOYMENT = f'namespace="triton",deployment="{NAME}"'
 AUTOSCALER = f'namespace="triton",horizontalpodautoscaler="{NAME}"'
 
@@ -199,7 +200,7 @@ CASES = {
         {
             **serving(),
             **{
-                f'DCGM_FI_DEV_FB_{name}{{namespace="gpu-operator",pod="dcgm",exported_namespace="triton",exported_pod="{NAME}-7d9f-aaaaa",UUID="GPU-1"}}': values
+                f'DCGM_FI_DEV_FB_{name}{{namespace="gpu-operator",pod="dcgm",{EXPORTED},UUID="GPU-1"}}': values
                 for name, values in (("USED", "99x480"), ("FREE", "1x480"))
             },
         },
