@@ -46,6 +46,10 @@ options:
     description: Namespace of the objects that Prometheus takes up; empty for that of the release.
     type: str
     default: ""
+  dashboard_namespace:
+    description: Namespace of the dashboard; empty for that of the release.
+    type: str
+    default: ""
   monitor:
     description: What finds the release's pods.
     type: str
@@ -156,6 +160,16 @@ leftovers:
   type: list
   elements: dict
   sample: [{apiVersion: v1, kind: Service, metadata: {name: kube-prometheus-stack-kubelet, namespace: kube-system}}]
+kinds_served:
+  description: Whether the cluster has the operator's kinds already.
+  returned: always
+  type: bool
+  sample: true
+release_namespace_exists:
+  description: Whether the release's namespace is there.
+  returned: always
+  type: bool
+  sample: true
 namespace_exists:
   description: Whether the stack's namespace is there.
   returned: always
@@ -196,6 +210,7 @@ ARGUMENT_SPEC = {
     "release": {"type": "str", "required": True},
     "release_namespace": {"type": "str", "required": True},
     "objects_namespace": TEXT,
+    "dashboard_namespace": TEXT,
     "monitor": {"type": "str", "choices": ["ServiceMonitor", "PodMonitor"], "default": "ServiceMonitor"},
     "labels": {"type": "dict", "default": {}},
     "prometheus": TEXT,
@@ -311,6 +326,17 @@ def look_at_stack(module: AnsibleModule, api, found: dict) -> tuple[dict, list[s
     return {"labels": labels, "prometheus": ours, "passed_over": [], **about}, problems
 
 
+def look_at_namespaces(module: AnsibleModule, api) -> list[str]:
+    """Return which namespaces are missing that nobody would make."""
+    params = module.params
+    made = {"", params["release_namespace"], params["namespace"] if params["method"] == "helm" else ""}
+    return [
+        f"monitoring_{option} is {params[option]}, but there is no such namespace. Make it first, or leave the variable empty."
+        for option in ("objects_namespace", "dashboard_namespace")
+        if params[option] not in made and not _rights.namespace_phase(api, params[option])
+    ]
+
+
 def _secret_exists(api, namespace: str, name: str) -> bool:
     try:
         return bool(_kube.get(api, f"/api/v1/namespaces/{namespace}/secrets/{name}", absent_is_empty=True))
@@ -340,6 +366,8 @@ def main():
             ],
             "others": sorted({f"{entry['release_namespace']}/{entry['release']}" for entry in there} - {"/".join(of_release)}),
             "namespace_exists": bool(_rights.namespace_phase(api, params["namespace"])),
+            "release_namespace_exists": bool(_rights.namespace_phase(api, params["release_namespace"])),
+            "kinds_served": set(_monitoring.CRDS) <= _monitoring.served(api),
             "grafana_secret_exists": _secret_exists(api, params["namespace"], params["grafana_secret"] or f"{fullname}-grafana-admin"),
         }
         problems = []
@@ -352,6 +380,8 @@ def main():
             more, problems = look_at_stack(module, api, found)
         else:
             more, problems = look_at_prometheuses(module, api)
+        if params["state"] == "present":
+            problems += look_at_namespaces(module, api)
     except _cluster.ClusterError as error:
         module.fail_json(msg=f"Nothing was changed. {error}")
     if problems:
