@@ -24,6 +24,11 @@ options:
     description: In words, where the options that name the cluster come from. It appears in messages.
     type: str
     default: the module's options
+  asked:
+    description: Whatever the answer is to be known by; it is returned as it is.
+    type: list
+    elements: str
+    default: []
   state:
     description: Whether the monitoring is to be there or gone.
     type: str
@@ -111,6 +116,12 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+asked:
+  description: The option of that name.
+  returned: always
+  type: list
+  elements: str
+  sample: [present, helm, example, triton]
 labels:
   description: By kind, the labels that a release's objects need beside those that they have anyway.
   returned: with O(state=present)
@@ -205,6 +216,7 @@ ARGUMENT_SPEC = {
     **_cluster.ARGUMENT_SPEC,
     **_helm.ARGUMENT_SPEC,
     "origin": {"type": "str", "default": "the module's options"},
+    "asked": {"type": "list", "elements": "str", "default": []},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "method": {"type": "str", "choices": ["existing", "helm"], "default": "existing"},
     "release": {"type": "str", "required": True},
@@ -386,7 +398,7 @@ def main():
         module.fail_json(msg=f"Nothing was changed. {error}")
     if problems:
         module.fail_json(msg="Nothing was changed. " + " ".join(problem[0].upper() + problem[1:] for problem in problems), problems=problems)
-    module.exit_json(changed=False, cluster=target.public(), **found, **more)
+    module.exit_json(changed=False, asked=params["asked"], cluster=target.public(), **found, **more)
 
 
 if __name__ == "__main__":
