@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import re
 
-import yaml
+try:
+    import yaml
+except ImportError:
+    yaml = None  # _cluster.from_module has ended the module with the pip line
 
 #: Of the options in ARGUMENT_SPEC.
 ARGUMENT_SPEC = {
@@ -44,7 +47,7 @@ class Helm:
         :raises HelmError: it does not run
         """
         code, out, _errors = self._run([self._binary, "version", "--template", "{{.Version}}"], handle_exceptions=False)
-        found = re.match(r"v(\d+\.\d+\.\d+)", out)
+        found = re.match(r"v(\d+(?:\.\d+)+)", out)
         if code or not found:
             raise HelmError(f"{self._binary} version ends with {code} and tells no version. Name another helm as monitoring_helm_binary.")
         return found[1]
@@ -60,7 +63,7 @@ class Helm:
         code, out, errors = self._run([self._binary, "show", what, chart["ref"], *options])
         if code:
             raise HelmError(explain(errors, chart))
-        return [document for document in yaml.load_all(out, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) if document]
+        return [document for document in yaml.load_all(out, _loader()) if document]
 
     def chart(self, chart: dict) -> dict:
         """Return what the chart says of itself.
@@ -75,6 +78,14 @@ class Helm:
                 "get the other chart."
             )
         return found
+
+
+def _loader():
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        """Reads a lone = as text, which it is since YAML 1.2."""
+
+    Loader.add_constructor("tag:yaml.org,2002:value", lambda loader, node: node.value)
+    return Loader
 
 
 def fits(version: str, kubernetes_core: str) -> str:
