@@ -129,7 +129,7 @@ def fullname(helm: str) -> str:
 
 
 def leftovers(api, namespace: str, name: str, volumes: bool) -> list[dict]:
-    """Return what `helm uninstall` leaves of the stack, fit for kubernetes.core.k8s, whether it is there or not; claims only if they are.
+    """Return what `helm uninstall` leaves of the stack but Secrets, fit for kubernetes.core.k8s, whether it is there or not; claims only if they are.
 
     :param name: what the stack's names begin with
     """
@@ -138,7 +138,7 @@ def leftovers(api, namespace: str, name: str, volumes: bool) -> list[dict]:
     found = [_definition("v1", "Service", f"{name}-kubelet", "kube-system")]
     slices = items(api, "/apis/discovery.k8s.io/v1", "endpointslices", ["kube-system"], selector(**{"kubernetes.io/service-name": f"{name}-kubelet"}))
     found += [_definition("discovery.k8s.io/v1", "EndpointSlice", entry["metadata"]["name"], entry["metadata"]["namespace"]) for entry in slices]
-    found += [_definition("v1", kind, admission, namespace) for kind in ("Secret", "ServiceAccount")]
+    found.append(_definition("v1", "ServiceAccount", admission, namespace))
     found += [_definition(rbac, kind, admission, namespace) for kind in ("Role", "RoleBinding")]
     found += [_definition(rbac, kind, admission) for kind in ("ClusterRole", "ClusterRoleBinding")]
     found += [_definition("batch/v1", "Job", f"{admission}-{step}", namespace) for step in ("create", "patch")]

@@ -166,7 +166,7 @@ remove_stack:
   type: bool
   sample: true
 leftovers:
-  description: What an uninstalled stack leaves in the cluster.
+  description: What an uninstalled stack leaves in the cluster, but for its Secrets.
   returned: with O(state=absent)
   type: list
   elements: dict
