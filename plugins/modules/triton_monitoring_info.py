@@ -250,15 +250,17 @@ def look_at_helm(module: AnsibleModule, charts: list[dict]) -> tuple[dict, list[
         ]
     except _helm.HelmError as error:
         return {}, [str(error)]
-    problems = [_helm.fits(version, module.params["kubernetes_core"])]
-    found = []
+    misfit = _helm.fits(version, module.params["kubernetes_core"])
+    if misfit:
+        return {}, [misfit]
+    found, problems = [], []
     for chart in charts:
         try:
             found.append(helm.chart(chart))
         except _helm.HelmError as error:
             problems.append(str(error))
     about = {"name": found[0]["name"], "version": found[0]["version"], "app_version": found[0].get("appVersion", "")} if found else {}
-    return {"helm": version, "chart": about}, [problem for problem in problems if problem]
+    return {"helm": version, "chart": about}, problems
 
 
 def look_at_prometheuses(module: AnsibleModule, api) -> tuple[dict, list[str]]:
@@ -358,6 +360,11 @@ def _secret_exists(api, namespace: str, name: str) -> bool:
         raise
 
 
+def sentence(problem: str) -> str:
+    """Return the problem with a capital letter, unless it begins with a variable or a program."""
+    return problem if problem.startswith(("monitoring_", "helm ", "/")) else problem[0].upper() + problem[1:]
+
+
 def main():
     module = AnsibleModule(ARGUMENT_SPEC, required_if=[("method", "helm", ["chart"])], supports_check_mode=True)
     params = module.params
@@ -397,7 +404,7 @@ def main():
     except _cluster.ClusterError as error:
         module.fail_json(msg=f"Nothing was changed. {error}")
     if problems:
-        module.fail_json(msg="Nothing was changed. " + " ".join(problem[0].upper() + problem[1:] for problem in problems), problems=problems)
+        module.fail_json(msg="Nothing was changed. " + " ".join(map(sentence, problems)), problems=problems)
     module.exit_json(changed=False, asked=params["asked"], cluster=target.public(), **found, **more)
 
 
