@@ -73,7 +73,9 @@ def _node_address(api) -> str:
         if error.status != 403:
             raise
         return ""
-    return next((entry["address"] for node in nodes for entry in (node.get("status") or {}).get("addresses") or [] if entry["type"] == "InternalIP"), "")
+    return next(
+        (entry["address"] for node in nodes for entry in (node.get("status") or {}).get("addresses") or [] if entry["type"] == "InternalIP"), ""
+    )
 
 
 def _password(api, namespace: str, labels: dict) -> dict:

@@ -147,9 +147,14 @@ def leftovers(api, namespace: str, name: str, volumes: bool) -> list[dict]:
     found.append(_definition("v1", "ConfigMap", RECORD, namespace))
     if volumes:
         owners = [selector(**{"operator.prometheus.io/name": f"{name}-{part}"}) for part in ("prometheus", "alertmanager")]
-        owners += [selector(alertmanager=f"{name}-alertmanager"), selector(**{"app.kubernetes.io/instance": name, "app.kubernetes.io/name": "grafana"})]
+        owners += [
+            selector(alertmanager=f"{name}-alertmanager"),
+            selector(**{"app.kubernetes.io/instance": name, "app.kubernetes.io/name": "grafana"}),
+        ]
         claims = {
-            entry["metadata"]["name"] for query in owners for entry in items(api, "/api/v1", f"namespaces/{namespace}/persistentvolumeclaims", [], query)
+            entry["metadata"]["name"]
+            for query in owners
+            for entry in items(api, "/api/v1", f"namespaces/{namespace}/persistentvolumeclaims", [], query)
         }
         found += [_definition("v1", "PersistentVolumeClaim", claim, namespace) for claim in sorted(claims)]
     return found

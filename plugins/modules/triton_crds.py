@@ -171,7 +171,8 @@ def present(module: AnsibleModule, api, there: dict[str, dict]) -> dict:
     with ThreadPoolExecutor(max_workers=5) as pool:
         work = [(definition, True) for definition in make]
         work += [
-            (definition, (there[definition["metadata"]["name"]].get("labels") or {}).get(_secret.MANAGED_BY) == _secret.OWNER) for definition in replace
+            (definition, (there[definition["metadata"]["name"]].get("labels") or {}).get(_secret.MANAGED_BY) == _secret.OWNER)
+            for definition in replace
         ]
         list(pool.map(lambda entry: apply(api, *entry, module.check_mode), work))
     changed = [definition["metadata"] for definition in [*make, *replace]]
@@ -191,7 +192,9 @@ def absent(module: AnsibleModule, api, there: dict[str, dict]) -> dict:
     ours = sorted(name for name, metadata in there.items() if (metadata.get("labels") or {}).get(_secret.MANAGED_BY) == _secret.OWNER)
     objects = _monitoring.custom_objects(api) if ours else []
     if objects:
-        reason = f"the CRDs of {_monitoring.GROUP}: somebody has objects of these kinds: {', '.join(objects[:10])}{' and more' if objects[10:] else ''}"
+        reason = (
+            f"the CRDs of {_monitoring.GROUP}: somebody has objects of these kinds: {', '.join(objects[:10])}{' and more' if objects[10:] else ''}"
+        )
         return {"deleted": [], "kept": [reason], "changed": False, "diff": {"before": {}, "after": {}}}
     if not module.check_mode:
         with ThreadPoolExecutor(max_workers=5) as pool:

@@ -278,7 +278,9 @@ def look_at_prometheuses(module: AnsibleModule, api) -> tuple[dict, list[str]]:
     candidates = {f"{entry['metadata']['namespace']}/{entry['metadata']['name']}": entry for entry in listed}
     if params["prometheus"]:
         if params["prometheus"] not in candidates:
-            return {}, [f"monitoring_prometheus is {params['prometheus']!r}, but the Prometheus objects are: {', '.join(sorted(candidates)) or 'none'}."]
+            return {}, [
+                f"monitoring_prometheus is {params['prometheus']!r}, but the Prometheus objects are: {', '.join(sorted(candidates)) or 'none'}."
+            ]
         candidates = {params["prometheus"]: candidates[params["prometheus"]]}
     if not candidates:
         return {}, [
@@ -334,7 +336,9 @@ def look_at_stack(module: AnsibleModule, api, found: dict) -> tuple[dict, list[s
             "fight with. Use it with monitoring_method=existing, or set monitoring_beside_others to true if its operator leaves other namespaces alone."
         )
     if params["grafana_secret"] and not _secret_exists(api, namespace, params["grafana_secret"]):
-        problems.append(f"monitoring_grafana_secret is {params['grafana_secret']}, but there is no such Secret in namespace {namespace}. Make it first.")
+        problems.append(
+            f"monitoring_grafana_secret is {params['grafana_secret']}, but there is no such Secret in namespace {namespace}. Make it first."
+        )
     labels = {kind: {} for kind in (params["monitor"], "PrometheusRule")}
     ours = {"name": f"{found['fullname']}-prometheus", "namespace": namespace}
     return {"labels": labels, "prometheus": ours, "passed_over": [], **about}, problems

@@ -123,12 +123,18 @@ def test_objects_of_another_namespace_are_stale_too():
 
 def test_grafana_is_found_with_its_secret_but_without_its_password(cluster, api):
     labels = {"app.kubernetes.io/name": "grafana"}
-    service = {"metadata": {"name": "g", "namespace": "m"}, "spec": {"type": "NodePort", "selector": labels, "ports": [{"port": 80, "nodePort": 30000}]}}
+    service = {
+        "metadata": {"name": "g", "namespace": "m"},
+        "spec": {"type": "NodePort", "selector": labels, "ports": [{"port": 80, "nodePort": 30000}]},
+    }
     reference = {"GF_SECURITY_ADMIN_USER": "admin-user", "GF_SECURITY_ADMIN_PASSWORD": "admin-password"}
     variables = [{"name": name, "valueFrom": {"secretKeyRef": {"name": "kept", "key": key}}} for name, key in reference.items()]
     pod = {"metadata": {"labels": labels}, "spec": {"containers": [{"env": variables}]}}
     backend = {"path": "/", "backend": {"service": {"name": "g"}}}
-    ingress = {"metadata": {"namespace": "m"}, "spec": {"tls": [{"hosts": ["g.example.com"]}], "rules": [{"host": "g.example.com", "http": {"paths": [backend]}}]}}
+    ingress = {
+        "metadata": {"namespace": "m"},
+        "spec": {"tls": [{"hosts": ["g.example.com"]}], "rules": [{"host": "g.example.com", "http": {"paths": [backend]}}]},
+    }
     secret = {key: base64.b64encode(value).decode() for key, value in (("admin-user", b"root"), ("admin-password", b"hidden-word"))}
     cluster.answers |= {
         "/api/v1/services": {"items": [service]},
