@@ -3,11 +3,12 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MOLECULE_EPHEMERAL_DIRECTORY := $(CURDIR)/.molecule
 SCENARIO ?= --all
+ANSWERS ?= .molecule/dashboard-answers.json
 # Scenarios that count lost requests, compare the whole cluster or change its nodes; the others run two at a time.
 ALONE := adopt autoscaling cleanup credentials device_plugin monitoring rollback secrets traffic
 .NOTPARALLEL:
 
-.PHONY: help demo lab lab-down examples docs test lint sanity unit packaging molecule bench bench-repository bench-model-cache bench-verification bench-traffic bench-front bench-rollback
+.PHONY: help demo lab lab-down examples docs test lint sanity unit packaging molecule bench bench-repository bench-model-cache bench-verification bench-traffic bench-front bench-rollback dashboards dashboard-pictures
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -71,6 +72,14 @@ bench-front: .controller ## what the front costs, in docs/benchmarks.md (5 minut
 bench-rollback: .controller ## the seconds from a bad release to the last verified one in docs/benchmarks.md, beside Helm (10 minutes)
 	ansible-playbook playbooks/lab_up.yml -e lab_monitoring=true
 	benchmarks/rollback
+
+dashboards: .tools ## build the dashboard's JSON from dashboards/build
+	dashboards/build
+
+dashboard-pictures: ## draw docs/dashboard-*.png from ANSWERS, what the scenario monitoring got from its Prometheus
+	@tools/venv dashboards/requirements.txt
+	dashboards/draw $(ANSWERS) docs/dashboard-traffic.png Overview Latency "Throughput and batching" Errors
+	dashboards/draw $(ANSWERS) docs/dashboard-machines.png Models "GPU and CPU" Autoscaling
 
 .PHONY: .controller .tools
 .controller:

@@ -20,7 +20,7 @@ options:
     elements: dict
     required: true
   objects:
-    description: The manifests, all of one namespace.
+    description: The manifests. The first one's namespace is that of every object that does not tell its own.
     type: list
     elements: dict
     required: true
@@ -42,11 +42,15 @@ _value:
 
 
 def not_among(found: list[dict], objects: list[dict]) -> list[dict]:
-    wanted = {(entry["kind"], entry["metadata"]["name"]) for entry in objects}
-    namespace = next((entry["metadata"]["namespace"] for entry in objects), "")
-    named = [(entry["apiVersion"], entry["kind"], entry["name"] if "name" in entry else entry["metadata"]["name"]) for entry in found]
-    stale = dict.fromkeys(entry for entry in named if entry[1:] not in wanted)
-    return [{"apiVersion": version, "kind": kind, "metadata": {"name": name, "namespace": namespace}} for version, kind, name in stale]
+    wanted = {(entry["kind"], entry["metadata"]["name"], entry["metadata"]["namespace"]) for entry in objects}
+    default = next((entry["metadata"]["namespace"] for entry in objects), "")
+    stale = {}
+    for entry in found:
+        metadata = entry.get("metadata") or entry
+        identity = (entry["kind"], metadata["name"], metadata.get("namespace") or default)
+        if identity not in wanted:
+            stale[entry["apiVersion"], *identity] = None
+    return [{"apiVersion": version, "kind": kind, "metadata": {"name": name, "namespace": namespace}} for version, kind, name, namespace in stale]
 
 
 class FilterModule:

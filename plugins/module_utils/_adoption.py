@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import time
 
-from ansible_collections.mlserving.triton.plugins.module_utils import _cluster, _helm, _kube, _secret, _secret_references
+from ansible_collections.mlserving.triton.plugins.module_utils import _cluster, _helm_record, _kube, _secret, _secret_references
 
 MERGE, JSON_PATCH = "application/merge-patch+json", "application/json-patch+json"
 HASH = "pod-template-hash"
@@ -57,7 +57,7 @@ class Adoption:
     :raises _cluster.ClusterError: from every method, when the cluster refuses, does not answer, or is not as it has to be
     """
 
-    def __init__(self, api, server: str, namespace: str, fullname: str, record: _helm.Record):
+    def __init__(self, api, server: str, namespace: str, fullname: str, record: _helm_record.Record):
         self._api, self._server, self._namespace, self._fullname, self._record = api, server, namespace, fullname, record
         self._deployment, self._service = self._path("Deployment", fullname), self._path("Service", fullname)
 

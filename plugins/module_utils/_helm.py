@@ -1,74 +1,116 @@
 # Copyright (c) the mlserving.triton authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Helm's record of a release, which it keeps in Secrets. PRIVATE to the collection.
-
-A record holds the values and manifests of the chart, and with them credentials: nothing here returns more of it than is asked for.
-"""
+"""The program helm: which one it is, and what a chart is, its failures in words. PRIVATE to the collection."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import dataclasses
-import gzip
-import json
-
-from ansible_collections.mlserving.triton.plugins.module_utils import _cluster, _kube, _names
+import re
 
 try:
     import yaml
 except ImportError:
     yaml = None  # _cluster.from_module has ended the module with the pip line
 
-
-@dataclasses.dataclass(frozen=True)
-class Record:
-    """The newest revision of a Helm release. ``secrets`` are the names of Helm's records, of all revisions; ``manifests`` may hold credentials."""
-
-    name: str
-    revision: int
-    status: str
-    chart: str
-    secrets: tuple[str, ...]
-    manifests: tuple = dataclasses.field(repr=False)
-
-    def public(self) -> dict:
-        """What may be shown."""
-        objects = [f"{each['kind']} {each['metadata']['name']}" for each in self.manifests]
-        return {"name": self.name, "revision": self.revision, "status": self.status, "chart": self.chart, "objects": objects}
-
-
-def find(api, namespace: str, release: str) -> Record | None:
-    """Return the record of the Helm release of the public chart; None if there is none, or of another chart.
-
-    :raises _cluster.ClusterError: the Secrets may not be read, or the record is not as Helm writes it
-    """
-    selector = f"owner%3Dhelm,name%3D{release}"
-    found = (_kube.get(api, f"/api/v1/namespaces/{namespace}/secrets?labelSelector={selector}", absent_is_empty=True) or {}).get("items") or []
-    if not found:
-        return None
-    newest = max(found, key=lambda secret: int(secret["metadata"]["labels"]["version"]))
-    record = decode(newest["data"]["release"], f"{namespace}/{newest['metadata']['name']}")
-    chart = record["chart"]["metadata"]
-    if chart["name"] != _names.CHART:
-        return None
-    return Record(
-        name=release,
-        revision=int(newest["metadata"]["labels"]["version"]),
-        status=newest["metadata"]["labels"].get("status") or "unknown",
-        chart=f"{chart['name']}-{chart.get('version', '')}",
-        secrets=tuple(sorted(secret["metadata"]["name"] for secret in found)),
-        manifests=tuple(each for each in yaml.safe_load_all(record["manifest"]) if each),
-    )
+#: Of the options in ARGUMENT_SPEC.
+ARGUMENT_SPEC = {
+    "chart": {
+        "type": "dict",
+        "options": {
+            "ref": {"type": "str", "required": True},
+            "repository": {"type": "str", "default": ""},
+            "version": {"type": "str", "default": ""},
+            "prefix": {"type": "str", "default": "chart"},
+        },
+    },
+    "helm_binary": {"type": "str", "default": "helm"},
+}
+#: OCI registries work since then.
+OLDEST = (3, 8)
+#: The first kubernetes.core that can use Helm 4.
+FOR_HELM_4 = (6, 4)
 
 
-def decode(data: str, where: str) -> dict:
-    """Return the record that a Secret's ``data.release`` holds.
+class HelmError(Exception):
+    """Helm is not there, does not fit, or does not find the chart. The text says what to do."""
 
-    :raises _cluster.ClusterError: it cannot be read
-    """
-    try:
-        return json.loads(gzip.decompress(base64.b64decode(base64.b64decode(data))))
-    except (ValueError, OSError, EOFError, binascii.Error):
-        raise _cluster.ClusterError(f"the Secret {where} is labelled as Helm's record of a release, but cannot be read as one.") from None
+
+class Helm:
+    """``run_command`` is that of an AnsibleModule, or takes and returns the same."""
+
+    def __init__(self, run_command, binary: str):
+        self._run, self._binary = run_command, binary
+
+    def version(self) -> str:
+        """Return the version, such as 3.20.1.
+
+        :raises HelmError: it does not run
+        """
+        code, out, _errors = self._run([self._binary, "version", "--template", "{{.Version}}"], handle_exceptions=False)
+        found = re.match(r"v(\d+(?:\.\d+)+)", out)
+        if code or not found:
+            raise HelmError(f"{self._binary} version ends with {code} and tells no version. Name another helm as monitoring_helm_binary.")
+        return found[1]
+
+    def show(self, what: str, chart: dict) -> list[dict]:
+        """Return the documents of `helm show WHAT`.
+
+        :param what: chart or crds
+        :param chart: ref, repository and version
+        :raises HelmError: there is no such chart
+        """
+        options = [f"--{name}={value}" for name, value in (("repo", chart["repository"]), ("version", chart["version"])) if value]
+        code, out, errors = self._run([self._binary, "show", what, chart["ref"], *options])
+        if code:
+            raise HelmError(explain(errors, chart))
+        return [document for document in yaml.load_all(out, _loader()) if document]
+
+    def chart(self, chart: dict) -> dict:
+        """Return what the chart says of itself.
+
+        :raises HelmError: there is no such chart, or it has another version
+        """
+        found = self.show("chart", chart)[0]
+        # Of a chart that is a file or a folder, helm takes whatever version it has.
+        if chart["version"] and found["version"].lstrip("v") != chart["version"].lstrip("v"):
+            raise HelmError(
+                f"the chart {chart['ref']} has version {found['version']}, but monitoring_{chart['prefix']}_version is {chart['version']}. Set it to that, or "
+                "get the other chart."
+            )
+        return found
+
+
+def _loader():
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        """Reads a lone = as text, which it is since YAML 1.2."""
+
+    Loader.add_constructor("tag:yaml.org,2002:value", lambda loader, node: node.value)
+    return Loader
+
+
+def fits(version: str, kubernetes_core: str) -> str:
+    """Return why this helm cannot be used with that version of kubernetes.core; nothing if it can, or if the latter is not known."""
+    number = tuple(int(part) for part in version.split("."))
+    if number < OLDEST:
+        return f"helm is {version}, which is too old: {'.'.join(map(str, OLDEST))} is the least. Install a newer one, or name it as monitoring_helm_binary."
+    if number >= (4,) and kubernetes_core and tuple(int(part) for part in kubernetes_core.split(".")[:2]) < FOR_HELM_4:
+        return (
+            f"helm is {version}, which kubernetes.core {kubernetes_core} cannot use. Install kubernetes.core {'.'.join(map(str, FOR_HELM_4))} or newer, or "
+            "name a Helm 3 as monitoring_helm_binary."
+        )
+    return ""
+
+
+def explain(errors: str, chart: dict) -> str:
+    """Return helm's complaint about a chart in words."""
+    said = re.sub(r"\s+", " ", errors.strip().splitlines()[-1] if errors.strip() else "nothing").removeprefix("Error: ")
+    ref, version, prefix = chart["ref"], chart["version"], f"monitoring_{chart['prefix']}"
+    where = chart["repository"] or ref
+    if re.search(r"cannot be reached|no such host|connection refused|dial tcp|i/o timeout|TLS|x509|failed to do request", said):
+        return (
+            f"the chart repository {where} cannot be reached ({said}). Check {prefix}_repository and the proxy, or give a chart that lies here: "
+            f"{prefix}=FILE.tgz with {prefix}_repository empty."
+        )
+    if re.search(r"version .*not found|no chart version found|improper constraint|manifest unknown|: not found$", said, re.IGNORECASE):
+        return f"there is no version {version} of the chart {ref} in {where} ({said}). Choose another {prefix}_version."
+    return f"there is no chart {ref} ({said}). {prefix} is a name in {prefix}_repository, a folder, a .tgz file or an oci:// URL."

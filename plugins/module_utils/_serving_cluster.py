@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import datetime
 
-from ansible_collections.mlserving.triton.plugins.module_utils import _kube, _pod_security, _releases, _secret
+from ansible_collections.mlserving.triton.plugins.module_utils import _kube, _monitoring, _pod_security, _releases, _secret
 
 try:
     from cryptography import x509
@@ -174,7 +174,7 @@ def optional_objects(api, namespace: str, owner: str, release: str) -> list[dict
     found = []
     for path, version, kind in OPTIONAL:
         for entry in items(api, f"{path.format(namespace)}?labelSelector={selector}", METADATA):
-            # A kept release is nothing that the variables ask for.
-            if (entry["metadata"].get("labels") or {}).get(_secret.COMPONENT) != _releases.RELEASE:
+            # A kept release is nothing that the variables ask for, and the monitoring is the business of another role.
+            if (entry["metadata"].get("labels") or {}).get(_secret.COMPONENT) not in (_releases.RELEASE, _monitoring.COMPONENT):
                 found.append({"apiVersion": version, "kind": kind, "name": entry["metadata"]["name"]})
     return found

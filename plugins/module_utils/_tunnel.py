@@ -33,12 +33,13 @@ class Tunnel:
     may not forward ports.
 
     :param api: a ``kubernetes.client.ApiClient``; only its configuration is used
-    :raises OSError: no port is free on the loopback interface
+    :param local_port: the listener's port; 0 takes one that is free
+    :raises OSError: the port is not free, or none is, on the loopback interface
     """
 
-    def __init__(self, api, namespace: str, pod: str, port: int):
+    def __init__(self, api, namespace: str, pod: str, port: int, local_port: int = 0):
         self._configuration = api.configuration
-        self._where = (namespace, pod, port)
+        self._where, self._local_port = (namespace, pod, port), local_port
         self._lock = threading.Lock()
         self._open: set = set()
         self._closed = False
@@ -54,7 +55,7 @@ class Tunnel:
         return forward_reason(told, pod, port) if told else self._refusal
 
     def __enter__(self) -> str:
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", self._local_port))
         threading.Thread(target=self._accept, name="tunnel listener", daemon=True).start()
         return "127.0.0.1:%d" % self._listener.getsockname()[1]
 

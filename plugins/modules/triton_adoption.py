@@ -120,7 +120,7 @@ left:
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlserving.triton.plugins.module_utils import _adoption, _cluster, _helm, _secret
+from ansible_collections.mlserving.triton.plugins.module_utils import _adoption, _cluster, _helm_record, _secret
 
 ARGUMENT_SPEC = {
     "namespace": {"type": "str", "required": True},
@@ -163,7 +163,7 @@ def main() -> None:
         module.exit_json(changed=True)
     api, target = _cluster.from_module(module)
     try:
-        record = _helm.find(api, params["namespace"], params["release"])
+        record = _helm_record.find(api, params["namespace"], params["release"])
         if not record:
             raise _cluster.ClusterError(f"Helm has no release {params['release']} of the public chart in namespace {params['namespace']}.")
         result = take(params["step"], _adoption.Adoption(api, target.server, params["namespace"], params["name"], record), params)

@@ -276,7 +276,7 @@ from ansible_collections.mlserving.triton.plugins.module_utils import (
     _credential_source,
     _credentials,
     _existing_secret,
-    _helm,
+    _helm_record,
     _inputs,
     _kube,
     _model_set,
@@ -414,7 +414,7 @@ def untouched(names: dict) -> dict:
     return {**nothing, "model_set": {"name": _model_set.config_map(names["fullname"]), "there": False, "data": {}, "annotations": {}}}
 
 
-def helm_problem(module: AnsibleModule, fullname: str, owner: str | None, record: _helm.Record | None) -> str:
+def helm_problem(module: AnsibleModule, fullname: str, owner: str | None, record: _helm_record.Record | None) -> str:
     """Return why a release that Helm has, or another program, is not ours to act on."""
     inputs, purpose = module.params["inputs"], module.params["purpose"]
     where = f"release {inputs['release']} in namespace {inputs['namespace']}"
@@ -520,7 +520,7 @@ def main():
         check_rights(module, api, target)
         phase = _rights.namespace_phase(api, inputs["namespace"])
         owner = _rights.deployment_owner(api, inputs["namespace"], names["fullname"])
-        record = _helm.find(api, inputs["namespace"], inputs["release"])
+        record = _helm_record.find(api, inputs["namespace"], inputs["release"])
         wrong = [helm_problem(module, names["fullname"], owner, record)]
         if module.params["purpose"] == "cleanup":
             fitting = untouched(names)
