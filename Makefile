@@ -31,7 +31,7 @@ lint: .tools ## ansible-lint, the changelog and ansible-test sanity
 	tools/sanity
 
 unit: .tools ## unit tests, without a cluster
-	PYTHONPATH=collections pytest tests/unit --ansible-unit-inject-only -q
+	PYTHONPATH=collections pytest tests/unit --ansible-unit-inject-only -q -n 3 --dist worksteal
 
 packaging: .tools ## the collection resolves from a checkout, installed, and as an automation controller installs it
 	PYTHONPATH=collections pytest tests/packaging --ansible-unit-inject-only -q
@@ -59,6 +59,7 @@ bench-front: .controller ## what the front costs, in docs/benchmarks.md (5 minut
 	benchmarks/front
 
 bench-rollback: .controller ## the seconds from a bad release to the last verified one in docs/benchmarks.md, beside Helm (10 minutes)
+	ansible-playbook playbooks/lab_up.yml -e lab_monitoring=true
 	benchmarks/rollback
 
 .PHONY: .controller .tools

@@ -40,6 +40,7 @@ options:
   recipes:
     description:
       - What each build is made from, a mapping of name to C(files), C(data) and C(suffix) (default C(.tar)).
+      - One that is C(on_demand) is no part of the cluster, which stays when it changes.
       - The digest of files and data becomes part of the build's name.
     type: dict
     required: true
@@ -167,7 +168,8 @@ def main():
         key = _lab.digest(options["files_dir"], recipe)
         path = os.path.join(options["cache_dir"], f"{name}-{key}" + recipe.get("suffix", ".tar"))
         builds[name] = {"digest": key, "path": path, "present": os.path.exists(path)}
-    total = hashlib.sha256("".join(build["digest"] for build in builds.values()).encode()).hexdigest()[:10]
+    in_cluster = (build["digest"] for name, build in builds.items() if not options["recipes"][name].get("on_demand"))
+    total = hashlib.sha256("".join(in_cluster).encode()).hexdigest()[:10]
     machine, docker, facts = _lab.host(options["cache_dir"]), _lab.docker(), read_facts(options["state_dir"])
     node_image = options["node_image"] or f"mlserving-lab/node:{builds['node']['digest'] if 'node' in builds else 'none'}"
     has_image = docker["answers"] and _lab.images([node_image])[node_image]

@@ -13,6 +13,15 @@ import yaml
 
 LAB = pathlib.Path(__file__).parents[2] / "roles" / "lab"
 VERSIONS = yaml.safe_load((LAB / "vars" / "main" / "main.yml").read_text(encoding="utf-8"))["lab_versions"]
+MONITORING_VERSIONS = yaml.safe_load((LAB / "vars" / "main" / "monitoring.yml").read_text(encoding="utf-8"))["lab_monitoring_versions"]
+MONITORING_MODULES = {
+    "github.com/prometheus-operator/prometheus-operator": "prometheus_operator",
+    "github.com/prometheus/prometheus": "prometheus",
+    "github.com/prometheus/alertmanager": "alertmanager",
+    "sigs.k8s.io/prometheus-adapter": "prometheus_adapter",
+    "k8s.io/kube-state-metrics/v2": "kube_state_metrics",
+    "helm.sh/helm/v3": "helm",
+}
 GO_MODULES = {
     "kubernetes": ["k8s.io/kubernetes"],
     "kind": ["sigs.k8s.io/kind"],
@@ -26,10 +35,20 @@ def go_mod(name):
     return (LAB / "files" / "go" / name / "go.mod").read_text(encoding="utf-8")
 
 
+def required(name):
+    return dict(re.findall(r"^(?:require )?\s*(\S+) v(\S+)(?: // indirect)?$", go_mod(name), re.MULTILINE))
+
+
+def test_the_monitoring_stack_has_the_versions_of_its_table_and_the_libraries_of_the_cluster():
+    found = required("monitoring")
+    assert {MONITORING_MODULES[module]: found.get(module) for module in MONITORING_MODULES} == MONITORING_VERSIONS
+    assert found["k8s.io/client-go"] == "0." + VERSIONS["kubernetes"].partition(".")[2]
+
+
 @pytest.mark.parametrize("name", GO_MODULES)
 def test_what_is_built_has_the_version_of_the_table(name):
-    required = dict(re.findall(r"^(?:require )?\s*(\S+) v(\S+)(?: // indirect)?$", go_mod(name), re.MULTILINE))
-    assert {module: required.get(module) for module in GO_MODULES[name]} == dict.fromkeys(GO_MODULES[name], VERSIONS[name])
+    found = required(name)
+    assert {module: found.get(module) for module in GO_MODULES[name]} == dict.fromkeys(GO_MODULES[name], VERSIONS[name])
 
 
 def test_kubernetes_is_built_with_its_own_libraries():

@@ -131,11 +131,11 @@ def test_a_digest_names_the_source_that_is_missing(sources):
         _lab.digest(str(sources), {"files": ["go/kind"]})
 
 
-@pytest.mark.parametrize(("content", "stale"), [(str(os.getpid()), True), ("999999999", True), ("", True), ("nonsense", True), (None, False)])
+@pytest.mark.parametrize(("content", "stale"), [("of this test", True), ("999999999", True), ("", True), ("nonsense", True), (None, False)])
 def test_a_pid_file_that_names_no_engine_is_stale(path, tmp_path, monkeypatch, content, stale):
     pid_file = tmp_path / "docker.pid"
     if content is not None:
-        pid_file.write_text(content)
+        pid_file.write_text(content.replace("of this test", str(os.getpid())))
     monkeypatch.setattr(_lab, "PID_FILES", (str(pid_file),))
     assert _lab.docker() == {"installed": False, "answers": False, "message": "", "stale_pid_files": [str(pid_file)] if stale else []}
 
