@@ -29,10 +29,18 @@ class Metric:
 
 METRICS = {
     "queue_time": Metric(
-        "triton_queue_us_per_request", "triton:queue_us_per_request:avg", "nv_inference_queue_duration_us", 10000, "microseconds in the queue for each request"
+        "triton_queue_us_per_request",
+        "triton:queue_us_per_request:avg",
+        "nv_inference_queue_duration_us",
+        10000,
+        "microseconds in the queue for each request",
     ),
     "queue_ratio": Metric(
-        "triton_queue_compute_ratio", "triton:queue_compute:ratio", "nv_inference_queue_duration_us", 1, "time in the queue for each time of computing"
+        "triton_queue_compute_ratio",
+        "triton:queue_compute:ratio",
+        "nv_inference_queue_duration_us",
+        1,
+        "time in the queue for each time of computing",
     ),
     "gpu": Metric("triton_gpu_utilization", "nv_gpu_utilization", "nv_gpu_utilization", 80, "percent of the GPUs", 0.01),
     "cpu": Metric("", "", "", 80, "percent of the CPU that the server requests"),
@@ -78,9 +86,13 @@ def _bounds(given: dict) -> list[str]:
     least, most, method = int(given["min_replicas"]), int(given["max_replicas"]), given["method"]
     found = []
     if least > most:
-        found.append(f"triton_autoscaling_min_replicas is {least}, more than triton_autoscaling_max_replicas, which is {most}. Lower the one or raise the other.")
+        found.append(
+            f"triton_autoscaling_min_replicas is {least}, more than triton_autoscaling_max_replicas, which is {most}. Lower the one or raise the other."
+        )
     if method == "hpa" and least == 0:
-        found.append("triton_autoscaling_min_replicas is 0; a HorizontalPodAutoscaler keeps 1 at least. Set triton_autoscaling_method to keda for none.")
+        found.append(
+            "triton_autoscaling_min_replicas is 0; a HorizontalPodAutoscaler keeps 1 at least. Set triton_autoscaling_method to keda for none."
+        )
     if method == "hpa" and given["triggers"]:
         found.append("triton_autoscaling_triggers is given, but triton_autoscaling_method is hpa. Set it to keda, or leave the triggers out.")
     if method == "keda" and least == 0 and not given["triggers"]:
@@ -96,7 +108,9 @@ def _metric(options: dict) -> list[str]:
     if metric == "gpu" and not int(options["gpus"]):
         return ["triton_autoscaling_metric is gpu, but triton_gpus (the chart's image.numGpus) is 0. Choose queue_time or cpu."]
     if metric == "cpu" and not any((container.get(kind) or {}).get("cpu") for kind in ("requests", "limits")):
-        return ["triton_autoscaling_metric is cpu, which is measured by what the server requests: give triton_resources, such as {requests: {cpu: 2}}."]
+        return [
+            "triton_autoscaling_metric is cpu, which is measured by what the server requests: give triton_resources, such as {requests: {cpu: 2}}."
+        ]
     return []
 
 
