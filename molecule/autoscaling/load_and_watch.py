@@ -59,7 +59,7 @@ def main() -> int:
         report = json.loads(many.communicate()[0])
         figures["back_after"] = seconds_until(lambda wanted, ready: wanted == LEAST and ready == LEAST, DOWN)
         figures["least"] = count()[0]
-        gone = f"app=triton-inference-server"
+        gone = "app=triton-inference-server"
         begin = time.monotonic()
         while len(core.list_namespaced_pod(namespace, label_selector=gone).items) > LEAST and time.monotonic() - begin < DOWN:
             time.sleep(0.25)
@@ -73,7 +73,7 @@ def main() -> int:
 def address(core, namespace: str, name: str) -> str:
     service = core.read_namespaced_service(name, namespace)
     ports = {port.port: port.node_port for port in service.spec.ports}
-    node = core.list_node().items[0]
+    node = core.list_node(label_selector="node-role.kubernetes.io/control-plane").items[0]
     return next(entry.address for entry in node.status.addresses if entry.type == "InternalIP") + f":{ports[8000]}"
 
 
