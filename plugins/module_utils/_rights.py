@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from ansible_collections.mlserving.triton.plugins.module_utils import _kube
+from ansible_collections.mlserving.triton.plugins.module_utils import _autoscaling, _kube
 
 try:
     from kubernetes import client
@@ -66,6 +66,7 @@ def missing(api: "client.ApiClient", namespace: str, options: dict | None = None
     """
     options = options or {}
     kinds = {OPTIONAL[option] for option, value in options.items() if value and option in OPTIONAL}
+    kinds |= set(filter(None, (_autoscaling.kind(options),)))
     kinds |= {CONFIG_MAPS} if options.get("model_control_mode") == "explicit" else set()
     needed = [*NEEDED, *((verb, *kind) for kind in sorted(kinds) for verb in ("create", "patch", "delete"))]
     needed += [("get", *CONFIG_MAPS)] if options.get("model_control_mode") == "explicit" else []

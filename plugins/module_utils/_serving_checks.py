@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from ansible_collections.mlserving.triton.plugins.module_utils import _front, _model_cache, _model_set, _serving
+from ansible_collections.mlserving.triton.plugins.module_utils import _autoscaling, _front, _model_cache, _model_set, _serving
 
 MODES = ("none", "poll", "explicit")
 ROLLOUTS = ("surge", "in_place")
@@ -56,7 +56,7 @@ def problems(options: dict) -> list[str]:
     found = [*_numbers(options), *_choices(options), *_shapes(options)]
     if found:
         return found
-    checks = (_server, _drain, _models, _services, _amounts, _front.problems, _model_cache.problems)
+    checks = (_server, _drain, _models, _services, _amounts, _front.problems, _model_cache.problems, _autoscaling.problems)
     return [problem for check in checks for problem in check(options)]
 
 

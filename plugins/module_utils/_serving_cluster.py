@@ -11,7 +11,15 @@ from __future__ import annotations
 import base64
 import datetime
 
-from ansible_collections.mlserving.triton.plugins.module_utils import _kube, _monitoring, _pod_security, _releases, _secret
+from ansible_collections.mlserving.triton.plugins.module_utils import (
+    _autoscaling,
+    _autoscaling_diagnosis,
+    _kube,
+    _monitoring,
+    _pod_security,
+    _releases,
+    _secret,
+)
 
 try:
     from cryptography import x509
@@ -28,6 +36,7 @@ OPTIONAL = (
     ("/apis/networking.k8s.io/v1/namespaces/{}/ingresses", "networking.k8s.io/v1", "Ingress"),
     ("/apis/gateway.networking.k8s.io/v1/namespaces/{}/httproutes", "gateway.networking.k8s.io/v1", "HTTPRoute"),
     ("/apis/gateway.networking.k8s.io/v1/namespaces/{}/grpcroutes", "gateway.networking.k8s.io/v1", "GRPCRoute"),
+    *((f"/apis/{version}/namespaces/{{}}/{plural}", version, kind) for version, kind, plural in _autoscaling.OBJECTS.values()),
 )
 METADATA = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io,application/json"
 
@@ -82,13 +91,65 @@ def gateway_problem(api) -> str:
     return "triton_gateway is given, but the cluster has no Gateway API (gateway.networking.k8s.io). Install its CRDs and a controller, or use triton_ingress."
 
 
-def autoscaler(api, namespace: str, deployment: str) -> str:
-    """Return the name of the HorizontalPodAutoscaler of a Deployment; nothing if it has none."""
+def autoscaler(api, namespace: str, deployment: str) -> dict:
+    """Return the metadata of the HorizontalPodAutoscaler of a Deployment; empty if it has none."""
     for found in items(api, f"/apis/autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers"):
         target = found["spec"]["scaleTargetRef"]
         if (target["kind"], target["name"]) == ("Deployment", deployment):
-            return found["metadata"]["name"]
-    return ""
+            return found["metadata"]
+    return {}
+
+
+def is_own(scaler: dict, optional: list[dict]) -> bool:
+    """Whether an autoscaler is the release's, or made by the release's ScaledObject.
+
+    :param scaler: the metadata of a HorizontalPodAutoscaler
+    :param optional: as optional_objects returns them
+    """
+    own = {(entry["kind"], entry["name"]) for entry in optional}
+    makers = {(owner["kind"], owner["name"]) for owner in scaler.get("ownerReferences") or []}
+    return bool(({("HorizontalPodAutoscaler", scaler.get("name"))} | makers) & own)
+
+
+def number_of_replicas(api, namespace: str, deployment: str, manager: str, inputs: dict, scaling: dict, found: dict) -> dict:
+    """Return ``autoscaler`` (who decides on the number of replicas, or nothing), ``send_replicas`` and ``replicas_before``, as the preflight returns them.
+
+    :param inputs: with ``replicas`` and ``ignore`` (whether the autoscaler is ignored)
+    :param scaling: the options of the release's own autoscaler; empty if it is to have none
+    :param found: ``scaler``, as autoscaler() returns it, and ``own``: whether it is the release's
+    """
+    before = replicas_now(api, namespace, deployment)
+    decides = "" if inputs["ignore"] else found["scaler"].get("name") or (deployment if scaling else "")
+    # One of its own that is no longer wanted goes before anything is applied.
+    leave = decides if scaling or not found["own"] else ""
+    least = int(scaling["min_replicas"]) if scaling else 0
+    sent = replicas_to_send(api, namespace, deployment, manager, least if scaling and leave else int(inputs["replicas"]), leave)
+    if leave and least and before == 0:
+        # At 0 an autoscaler does nothing.
+        sent = least
+    return {"autoscaler": decides, "send_replicas": sent, "replicas_before": sent if leave else before}
+
+
+def autoscaler_problems(api, scaling: dict, found: dict, count: object, deployment: str) -> list[str]:
+    """Return why the release's own autoscaler cannot be, a sentence each.
+
+    :param count: the number of replicas that was asked for by name; None if none was
+    """
+    scaler, problems = found["scaler"], []
+    if count is not None:
+        problems.append(
+            f"replicaCount is {count}, but the HorizontalPodAutoscaler {scaler.get('name') or deployment} decides on the number of replicas. "
+            "Leave replicaCount out, set triton_ignore_autoscaler to true, or remove the autoscaler"
+            + (" (triton_autoscaling: false)." if scaling else ".")
+        )
+    if scaling and scaler and not found["own"]:
+        problems.append(
+            f"triton_autoscaling is true, but the HorizontalPodAutoscaler {scaler['name']}, which is not this release's, scales the Deployment already. "
+            "Remove it, or set triton_autoscaling to false."
+        )
+    if scaling:
+        problems += filter(None, (_autoscaling_diagnosis.method_problem(api, scaling),))
+    return problems
 
 
 def replicas_to_send(api, namespace: str, deployment: str, manager: str, wanted: int, scaled_by: str) -> int | None:

@@ -9,9 +9,19 @@ import base64
 import dataclasses
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from urllib.parse import urlencode
 
-from ansible_collections.mlserving.triton.plugins.module_utils import _cluster, _kube, _pods, _releases, _rollout, _status_server, _triton_log
+from ansible_collections.mlserving.triton.plugins.module_utils import (
+    _autoscaling_diagnosis,
+    _cluster,
+    _kube,
+    _pods,
+    _releases,
+    _rollout,
+    _status_server,
+    _triton_log,
+)
 
 try:
     import kubernetes.client
@@ -33,7 +43,7 @@ class Seen:
     ``deployment``: None if there is none. ``pods``: the replicas by name; ``leftovers``: pods that leave, were evicted or have finished.
     ``secrets``: metadata of all in the namespace. ``releases``: metadata of those that are kept as verified. ``events``: the warnings of the release's
     objects. ``servers``: pod -> answer of _status_server.state. ``logs``: pod -> text, of those that failed.
-    ``unseen``: what the account may not list. ``elsewhere``: (namespace, name) of this collection's Deployments, if there is none here.
+    ``scaling``: the steps of _autoscaling_diagnosis, if the autoscaler gets no metric. ``unseen``: what the account may not list. ``elsewhere``: (namespace, name) of this collection's Deployments, if there is none here.
     """
 
     version: str = ""
@@ -50,6 +60,7 @@ class Seen:
     events: list = dataclasses.field(default_factory=list)
     servers: dict = dataclasses.field(default_factory=dict)
     logs: dict = dataclasses.field(default_factory=dict)
+    scaling: list = dataclasses.field(default_factory=list)
     unseen: list = dataclasses.field(default_factory=list)
     elsewhere: list = dataclasses.field(default_factory=list)
 
@@ -81,8 +92,14 @@ def collect(api, target: _cluster.Target, namespace: str, release: str, names: d
         running = [pod for pod in seen.pods if pod["status"].get("phase") == "Running"]
         states = {pod["metadata"]["name"]: pool.submit(_status_server.state, api, pod, headers[pod["metadata"]["name"]], deadline) for pod in running}
         logs = {pod["metadata"]["name"]: pool.submit(_log, api, pod) for pod in _failing(seen)}
+        ailing = [
+            pool.submit(_autoscaling_diagnosis.steps, partial(get, api), scaler, release)
+            for scaler in seen.autoscalers[:1]
+            if _autoscaling_diagnosis.ails(scaler)
+        ]
         seen.servers = {name: future.result() for name, future in states.items()}
         seen.logs = {name: future.result() for name, future in logs.items()}
+        seen.scaling = [step for future in ailing for step in future.result()]
     return seen
 
 
@@ -102,7 +119,8 @@ def _objects(api, target: _cluster.Target, namespace: str, release: str, names: 
     }
     version = pool.submit(_cluster.version, api, target)
     futures = {
-        kind: pool.submit(get, api, path, query, METADATA if kind in ("secrets", "releases") else "application/json") for kind, (path, query) in paths.items()
+        kind: pool.submit(get, api, path, query, METADATA if kind in ("secrets", "releases") else "application/json")
+        for kind, (path, query) in paths.items()
     }
     seen = Seen(version=version.result())
     for kind, future in futures.items():

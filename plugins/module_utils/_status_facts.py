@@ -35,7 +35,7 @@ def facts(seen: Seen, release: str, now: datetime.datetime) -> dict:
         "replicas": [replica(pod, seen, now) for pod in seen.pods],
         "models": models(seen),
         "service": service(seen.services, deployment["metadata"]["name"], template["spec"]),
-        "autoscaler": autoscaler(seen.autoscalers[0]) if seen.autoscalers else None,
+        "autoscaler": autoscaler(seen.autoscalers[0]) | {"steps": seen.scaling} if seen.autoscalers else None,
         "disruption_budget": budget(seen.budgets[0]) if seen.budgets else None,
         "secrets": [] if "secrets" in seen.unseen else secrets(template["spec"], seen.secrets, now),
         "verified": verified(seen.releases),

@@ -8,7 +8,7 @@ A problem is a dict: ``what`` and ``todo``, sentences.
 
 from __future__ import annotations
 
-from ansible_collections.mlserving.triton.plugins.module_utils import _pods, _rollout, _triton_log
+from ansible_collections.mlserving.triton.plugins.module_utils import _autoscaling_diagnosis, _pods, _rollout, _triton_log
 from ansible_collections.mlserving.triton.plugins.module_utils._status import Seen
 
 LOOK_AT_IT = "Read its log (kubectl logs), or collect everything in one file with triton_bundle=FILE.tar.gz."
@@ -119,6 +119,10 @@ def _of_autoscaler(facts: dict) -> list[dict]:
     found = facts["autoscaler"] or {"troubles": []}
     # That the number is at a limit may be as it should be.
     told = [trouble for trouble in found["troubles"] if not trouble.startswith("ScalingLimited")]
+    failed = next((step for step in found.get("steps") or [] if step["ok"] is False), None)
+    if told and failed:
+        what = f"The autoscaler {found['name']} gets no metric. Step by step: {_autoscaling_diagnosis.sentence(found['steps'])}."
+        return [_problem(what, failed["todo"])]
     return [_problem(f"The autoscaler {found['name']}: {'; '.join(told)}.", "Correct what it says: it does not scale until then.")] if told else []
 
 

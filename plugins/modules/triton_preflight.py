@@ -226,7 +226,7 @@ send_replicas:
   type: int
   sample: 4
 replicas_before:
-  description: The number of replicas that the Deployment has; null if there is none, or if an autoscaler decides.
+  description: The number of replicas that the Deployment has; null if there is none, or if an autoscaler owns it.
   returned: always
   type: int
   sample: 2
@@ -440,21 +440,19 @@ def look_at_serving(module: AnsibleModule, api: "kubernetes.client.ApiClient", n
     """Return (what the manifests need to know of the cluster, what is wrong there)."""
     inputs, options = module.params["inputs"], module.params["serving"]
     namespace, labels = inputs["namespace"], {"app": names["app"], "release": inputs["release"]}
-    scaled_by = "" if module.params["ignore_autoscaler"] else _serving_cluster.autoscaler(api, namespace, names["fullname"])
+    scaling, optional = options.get("autoscaling") or {}, _serving_cluster.optional_objects(api, namespace, _secret.OWNER, inputs["release"])
+    scaler = _serving_cluster.autoscaler(api, namespace, names["fullname"])
+    scaler = {"scaler": scaler, "own": _serving_cluster.is_own(scaler, optional)}
+    asked = {"replicas": inputs["replicas"], "ignore": module.params["ignore_autoscaler"]}
     found = {
-        "replicas_before": None if scaled_by else _serving_cluster.replicas_now(api, namespace, names["fullname"]),
-        "autoscaler": scaled_by,
-        "send_replicas": _serving_cluster.replicas_to_send(api, namespace, names["fullname"], _secret.OWNER, int(inputs["replicas"]), scaled_by),
+        **_serving_cluster.number_of_replicas(api, namespace, names["fullname"], _secret.OWNER, asked, scaling, scaler),
         "probe": {"name": "", "requests": {}},
         "model_set": {"name": _model_set.config_map(names["fullname"]), "there": False, "data": {}, "annotations": {}},
-        "optional_objects": _serving_cluster.optional_objects(api, namespace, _secret.OWNER, inputs["release"]),
+        "optional_objects": optional,
     }
     problems = [_serving_cluster.same_release(api, namespace, names["fullname"], labels)]
-    if scaled_by and "triton_replicas" in module.params["chart_values"]:
-        problems.append(
-            f"replicaCount is {inputs['replicas']}, but the HorizontalPodAutoscaler {scaled_by} decides on the number of replicas. "
-            "Leave replicaCount out, set triton_ignore_autoscaler to true, or remove the autoscaler."
-        )
+    given = module.params["chart_values"].get("triton_replicas") if found["autoscaler"] and (scaling or not scaler["own"]) else None
+    problems += _serving_cluster.autoscaler_problems(api, scaling, scaler, given, names["fullname"])
     if not options:
         return found, problems
     if options["gateway"]:

@@ -201,11 +201,15 @@ service:
   type: dict
   sample: {name: example-triton-inference-server, type: LoadBalancer, http: "http://172.18.255.201:8000", grpc: "172.18.255.201:8001"}
 autoscaler:
-  description: The HorizontalPodAutoscaler, with those of its conditions that are not as they should be; null without one.
+  description:
+    - The HorizontalPodAutoscaler, with those of its conditions that are not as they should be; null without one.
+    - If it gets no metric, C(steps) holds what was looked at in turn, from the replicas to itself, up to the first that failed.
   returned: when it is there
   type: dict
   sample: {name: example, min: 1, max: 4, current: 1, desired: 0,
-    troubles: ["AbleToScale is False: the HPA controller was unable to get the target's current scale"]}
+    troubles: ["ScalingActive is False: the HPA was unable to compute the replica count: unable to get metric triton_queue_us_per_request"],
+    steps: [{step: target, ok: false, told: "Prometheus (prometheus-operated:web in namespace monitoring) has no target of a pod of example",
+      todo: "Run the role monitoring for the release, and see that the labels of its ServiceMonitor are what the Prometheus object selects."}]}
 disruption_budget:
   description: The PodDisruptionBudget, with how many replicas may be evicted now; null without one.
   returned: when it is there

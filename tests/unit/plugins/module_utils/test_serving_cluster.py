@@ -53,7 +53,59 @@ def test_the_autoscaler_of_the_deployment_is_found(cluster, api):
         return {"metadata": {"name": name}, "spec": {"scaleTargetRef": {"kind": "Deployment", "name": target}}}
 
     cluster.answers[HPAS] = {"items": [scaler("other", "other"), scaler("ours", "example")]}
-    assert _serving_cluster.autoscaler(api, "triton", "example") == "ours" and _serving_cluster.autoscaler(api, "triton", "third") == ""
+    assert _serving_cluster.autoscaler(api, "triton", "example") == {"name": "ours"} and _serving_cluster.autoscaler(api, "triton", "third") == {}
+
+
+@pytest.mark.parametrize(
+    "optional, own",
+    [([("HorizontalPodAutoscaler", "example")], True), ([("ScaledObject", "example")], True), ([("Service", "example")], False), ([], False)],
+)
+def test_an_autoscaler_is_the_releases_if_it_or_its_maker_is(optional, own):
+    scaler = {"name": "example", "ownerReferences": [{"kind": "ScaledObject", "name": "example"}]}
+    assert _serving_cluster.is_own(scaler, [{"kind": kind, "name": name} for kind, name in optional]) == own
+
+
+BOUNDS = {"method": "hpa", "metric": "queue_time", "min_replicas": "2", "max_replicas": 4}
+
+
+@pytest.mark.parametrize(
+    "scaling, scaler, own, there, expected",
+    [
+        # Nobody decides.
+        ({}, {}, False, None, ("", 3, None)),
+        ({}, {}, False, (5, "us"), ("", 3, 5)),
+        # A release that is to have an autoscaler starts at its least number, and keeps what it runs with.
+        (BOUNDS, {}, False, None, ("example", 2, 2)),
+        (BOUNDS, {}, False, (5, "us"), ("example", 5, 5)),
+        (BOUNDS, {}, False, (0, "us"), ("example", 2, 2)),
+        (BOUNDS, {}, False, (0, "kubectl"), ("example", 2, 2)),
+        # Once the autoscaler owns it, it is not sent.
+        (BOUNDS, {"name": "example"}, True, (4, "kube-controller-manager"), ("example", None, None)),
+        # Its own is no longer wanted: the variables decide again.
+        ({}, {"name": "example"}, True, (4, "kube-controller-manager"), ("example", 3, 4)),
+        ({}, {"name": "other"}, False, (4, "kube-controller-manager"), ("other", None, None)),
+    ],
+)
+def test_who_decides_on_the_number_of_replicas(cluster, api, scaling, scaler, own, there, expected):
+    if there:
+        fields = [{"manager": there[1], "fieldsV1": {"f:spec": {"f:replicas": {}}}}]
+        found = {"metadata": {"managedFields": fields}, "spec": {"replicas": there[0]}}
+        cluster.answers |= {f"{DEPLOYMENTS}/example": found, f"{DEPLOYMENTS}/example/scale": found}
+    asked = {"replicas": "3", "ignore": False}
+    told = _serving_cluster.number_of_replicas(api, "triton", "example", "us", asked, scaling, {"scaler": scaler, "own": own})
+    assert tuple(told[key] for key in ("autoscaler", "send_replicas", "replicas_before")) == expected
+
+
+def test_an_autoscaler_is_refused_where_there_is_another_one_or_a_number_or_no_api(cluster, api):
+    cluster.answers["/apis/apiregistration.k8s.io/v1/apiservices"] = {"items": []}
+    told = _serving_cluster.autoscaler_problems(api, BOUNDS, {"scaler": {"name": "other"}, "own": False}, 3, "example")
+    assert "replicaCount is 3, but the HorizontalPodAutoscaler other decides" in told[0] and "(triton_autoscaling: false)" in told[0]
+    assert "the HorizontalPodAutoscaler other, which is not this release's" in told[1]
+    assert told[2].endswith("but the cluster has no API custom.metrics.k8s.io. Install prometheus-adapter.")
+    keda = _serving_cluster.autoscaler_problems(api, {**BOUNDS, "method": "keda"}, {"scaler": {}, "own": False}, None, "example")
+    assert len(keda) == 1 and "no CRDs of KEDA" in keda[0]
+    cluster.answers["/apis/keda.sh"] = {"kind": "APIGroup"}
+    assert not _serving_cluster.autoscaler_problems(api, {**BOUNDS, "method": "keda"}, {"scaler": {}, "own": False}, None, "example")
 
 
 @pytest.mark.parametrize(("manager", "sent"), [("kube-controller-manager", None), ("us", 7)])
