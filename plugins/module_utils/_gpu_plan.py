@@ -191,12 +191,12 @@ def plan(facts: dict, wishes: dict, tables: dict) -> dict:
 
 
 def reboot_reasons(facts: dict) -> list[str]:
-    """Return why a machine with the driver's packages must be restarted before its driver works; empty if it need not be."""
+    """Return why a machine must be restarted before its driver works; empty if it need not be, or if there are no packages of one."""
     loaded, smi = facts["driver"]["loaded"], facts["smi"]
-    if not facts["driver"]["packages"]:
-        return []
     if facts["nouveau"]["loaded"]:
         return ["the kernel module nouveau holds the GPUs"]
+    if not facts["driver"]["packages"]:
+        return []
     versions = {version.split(":")[-1].split("-")[0] for version in facts["driver"]["packages"].values()}
     if loaded and loaded not in versions:
         return [f"kernel module {loaded} is loaded, packages of {', '.join(sorted(versions))} are installed"]
