@@ -89,7 +89,9 @@ def nouveau(root: str) -> dict:
     texts = []
     for folder in ("etc/modprobe.d", "usr/lib/modprobe.d", "lib/modprobe.d", "run/modprobe.d"):
         path = os.path.join(root, folder)
-        texts += [read(root, os.path.join(folder, name)) for name in sorted(os.listdir(path)) if name.endswith(".conf")] if os.path.isdir(path) else []
+        texts += (
+            [read(root, os.path.join(folder, name)) for name in sorted(os.listdir(path)) if name.endswith(".conf")] if os.path.isdir(path) else []
+        )
     return {"loaded": os.path.isdir(os.path.join(root, "sys/module/nouveau")), "blacklisted": any(BLACKLIST.search(text) for text in texts)}
 
 

@@ -43,7 +43,9 @@ def flavour(kinds: list[dict], wish: str) -> tuple[str, list[str]]:
             "they drive: no driver serves both; take one kind out."
         ]
     if wish == "open" and only_proprietary:
-        return wish, [f"gpu_node_driver_flavour is open, but {', '.join(only_proprietary)} GPUs need the proprietary kernel modules: leave it at auto."]
+        return wish, [
+            f"gpu_node_driver_flavour is open, but {', '.join(only_proprietary)} GPUs need the proprietary kernel modules: leave it at auto."
+        ]
     if wish == "proprietary" and only_open:
         return wish, [f"gpu_node_driver_flavour is proprietary, but {', '.join(only_open)} GPUs need the open kernel modules: leave it at auto."]
     return (wish if wish != "auto" else "proprietary" if only_proprietary else "open"), []
@@ -87,7 +89,9 @@ def device_refusals(facts: dict, wishes: dict, tables: dict) -> tuple[list[dict]
     without = [gpu for gpu, kind in zip(facts["gpus"], kinds) if not within(gpu["device"], kind["mig"])] if len(kinds) == len(facts["gpus"]) else []
     if wishes["mig_layout"] and without:
         named = ", ".join(f"10de:{gpu['device']} at {gpu['address']}" for gpu in without)
-        refusals.append(f"gpu_node_mig_layout is {wishes['mig_layout']}, but {named} cannot be split: MIG is in A30, A100, H100 and newer data-centre GPUs.")
+        refusals.append(
+            f"gpu_node_mig_layout is {wishes['mig_layout']}, but {named} cannot be split: MIG is in A30, A100, H100 and newer data-centre GPUs."
+        )
     return kinds, refusals
 
 
@@ -144,7 +148,9 @@ def plan(facts: dict, wishes: dict, tables: dict) -> dict:
     if facts["machine"] not in PROCESSORS:
         refusals.append(f"NVIDIA has no driver packages for {facts['machine']} processors; it has them for {' and '.join(PROCESSORS)}.")
     if not facts["gpus"]:
-        refusals.append("there is no NVIDIA GPU on the PCI bus (vendor 10de, classes 0300 and 0302): take this host out of gpu_nodes, or check the machine.")
+        refusals.append(
+            "there is no NVIDIA GPU on the PCI bus (vendor 10de, classes 0300 and 0302): take this host out of gpu_nodes, or check the machine."
+        )
     left = leave_alone(facts, wishes)
     kinds, against = device_refusals(facts, wishes, tables)
     refusals += against
@@ -152,7 +158,9 @@ def plan(facts: dict, wishes: dict, tables: dict) -> dict:
         offered = ", ".join(f"{name} ({entry['kind']}, until {entry['end_of_life']})" for name, entry in tables["branches"].items())
         refusals.append(f"gpu_node_driver_branch is {branch}, which is no supported data-centre branch: take {offered}.")
     if wishes["driver_version"] and not wishes["driver_version"].startswith(f"{branch}."):
-        refusals.append(f"gpu_node_driver_version {wishes['driver_version']} is not of branch {branch}: set gpu_node_driver_branch to its first number.")
+        refusals.append(
+            f"gpu_node_driver_version {wishes['driver_version']} is not of branch {branch}: set gpu_node_driver_branch to its first number."
+        )
     modules, against = flavour(kinds, wishes["driver_flavour"])
     if not left:
         refusals += against + driver_refusals(facts, wishes)

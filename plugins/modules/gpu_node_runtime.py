@@ -130,7 +130,8 @@ def main():
         module.fail_json(msg=f"{error} Nothing was changed.")
     changes = {path: text for path, text in texts.items() if text != (_gpu_runtime.read(path) if os.path.exists(path) else None)}
     diff = [
-        {"before_header": path, "after_header": path, "before": _gpu_runtime.read(path), "after": text or ""} for path, text in sorted(changes.items())
+        {"before_header": path, "after_header": path, "before": _gpu_runtime.read(path), "after": text or ""}
+        for path, text in sorted(changes.items())
     ]
     if not module.check_mode:
         for path, text in sorted(changes.items()):

@@ -68,7 +68,9 @@ def index(folder: pathlib.Path) -> None:
         text += f"{control}Filename: ./{path.name}\nSize: {path.stat().st_size}\nSHA256: {digest}\n\n"
     (folder / "Packages").write_text(text)
     digest = hashlib.sha256(text.encode()).hexdigest()
-    (folder / "Release").write_text(f"Origin: NVIDIA\nLabel: stand-ins\nDate: Wed, 01 Jan 2025 00:00:00 UTC\nSHA256:\n {digest} {len(text)} Packages\n")
+    (folder / "Release").write_text(
+        f"Origin: NVIDIA\nLabel: stand-ins\nDate: Wed, 01 Jan 2025 00:00:00 UTC\nSHA256:\n {digest} {len(text)} Packages\n"
+    )
 
 
 def main() -> None:
@@ -78,9 +80,13 @@ def main() -> None:
         build(driver, "nvidia-driver-cuda", version, {"/usr/share/nvidia/driver": upstream}, f"nvidia-smi (= {version})")
         build(driver, "nvidia-smi", version, {"/usr/bin/nvidia-smi": SMI.format(upstream=upstream)})
         unit = UNIT.format(command="/usr/libexec/nvidia-stand-in")
-        module = {"/usr/libexec/nvidia-stand-in": MODULE.format(upstream=upstream)}
+        module = {
+            "/usr/libexec/nvidia-stand-in": MODULE.format(upstream=upstream),
+            "/usr/lib/systemd/system/nvidia-stand-in.service": unit,
+            "/usr/lib/systemd/system/multi-user.target.d/nvidia-stand-in.conf": "[Unit]\nWants=nvidia-stand-in.service\n",
+        }
         for name in ("nvidia-kernel-open-dkms", "nvidia-kernel-dkms"):
-            build(driver, name, version, {**module, "/usr/lib/systemd/system/multi-user.target.wants/nvidia-stand-in.service": unit})
+            build(driver, name, version, module)
         build(driver, "nvidia-persistenced", version, {"/usr/lib/systemd/system/nvidia-persistenced.service": UNIT.format(command="/bin/true")})
         build(driver, "nvidia-fabricmanager", version, {"/usr/lib/systemd/system/nvidia-fabricmanager.service": UNIT.format(command="/bin/true")})
     build(toolkit, "nvidia-container-toolkit-base", "1.20.1-1", {"/usr/bin/nvidia-ctk": LAB / "nvidia-ctk"})
