@@ -20,32 +20,32 @@ import urllib.request
 
 import yaml
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "collections"))
+
+from ansible_collections.mlserving.triton.plugins.module_utils import _cluster, _kube  # noqa: E402
+
 LABEL_VALUES = re.compile(r"^label_values\((?P<series>.*), *(?P<label>\w+)\)$")
 #: Seconds between two values of a graph.
 STEP = 5
 
 
 class Prometheus:
-    """The API of a Prometheus at an address, or behind the API server of a cluster."""
+    """The API of a Prometheus at an address, or of a Service (NAMESPACE/NAME:PORT) behind the API server of a cluster."""
 
     def __init__(self, url: str, kubeconfig: str, service: str):
-        self._url, self._api, self._path = url, None, ""
+        self._url, self._api = url, None
         if service:
-            from kubernetes import client, config
-
-            self._api = client.ApiClient(config.kube_config.load_kube_config(kubeconfig) or client.Configuration.get_default_copy())
-            namespace, name = service.split("/")
-            self._path = f"/api/v1/namespaces/{namespace}/services/{name}/proxy"
+            self._api = _cluster.connect(_cluster.resolve({"kubeconfig": kubeconfig}, {}))
+            self._path = "/api/v1/namespaces/{}/services/{}/proxy".format(*service.split("/"))
 
     def get(self, path: str, **parameters):
-        """Return the data of an answer. HTTP errors are raised."""
-        if not self._api:
-            with urllib.request.urlopen(f"{self._url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}", timeout=30) as answer:
-                return json.load(answer)["data"]
-        answer = self._api.call_api(
-            f"{self._path}/api/v1/{path}", "GET", query_params=list(parameters.items()), auth_settings=["BearerToken"], _preload_content=False
-        )
-        return json.loads((answer[0] if isinstance(answer, tuple) else answer).data)["data"]
+        """Return the data of an answer. Failures are raised."""
+        path = f"/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
+        if self._api:
+            return _kube.get(self._api, self._path + path)["data"]
+        with urllib.request.urlopen(self._url + path, timeout=30) as answer:
+            return json.load(answer)["data"]
 
 
 def filled(query: str, values: dict[str, str]) -> str:
