@@ -111,18 +111,24 @@ def judged(answers: list[dict], exempt: dict[str, str]) -> list[str]:
     return wrong
 
 
+def parser(about: str) -> argparse.ArgumentParser:
+    """Return a parser with what says where the Prometheus is and what it is asked about."""
+    made = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--url", default="", help="of the Prometheus")
+    made.add_argument("--kubeconfig", help="of the cluster, in place of --url")
+    made.add_argument("--service", default="", metavar="NAMESPACE/NAME:PORT", help="of the Prometheus in that cluster")
+    made.add_argument("--set", action="append", default=[], metavar="VARIABLE=VALUE", help="of the dashboard; others are all")
+    made.add_argument("--patience", type=float, default=0, metavar="SECONDS", help="ask again for so long while something is wrong (default: 0)")
+    return made
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--url", default="", help="of the Prometheus")
-    parser.add_argument("--kubeconfig", help="of the cluster, in place of --url")
-    parser.add_argument("--service", default="", metavar="NAMESPACE/NAME:PORT", help="of the Prometheus in that cluster")
-    parser.add_argument("--dashboard", type=pathlib.Path, required=True)
-    parser.add_argument("--exempt", type=pathlib.Path, required=True, help="YAML: title of a panel that has no values here -> why")
-    parser.add_argument("--set", action="append", default=[], metavar="VARIABLE=VALUE", help="of the dashboard; others are all")
-    parser.add_argument("--seconds", type=float, default=60, help="how far to look back (default: 60)")
-    parser.add_argument("--patience", type=float, default=0, metavar="SECONDS", help="ask again for so long while something is wrong (default: 0)")
-    parser.add_argument("--answers", type=pathlib.Path, help="where to write what came")
-    options = parser.parse_args()
+    arguments = parser(__doc__)
+    arguments.add_argument("--dashboard", type=pathlib.Path, required=True)
+    arguments.add_argument("--exempt", type=pathlib.Path, required=True, help="YAML: title of a panel that has no values here -> why")
+    arguments.add_argument("--seconds", type=float, default=60, help="how far to look back (default: 60)")
+    arguments.add_argument("--answers", type=pathlib.Path, help="where to write what came")
+    options = arguments.parse_args()
     dashboard = json.loads(options.dashboard.read_text(encoding="utf-8"))
     exempt = yaml.safe_load(options.exempt.read_text(encoding="utf-8"))
     values = {one["name"]: one.get("allValue", "") for one in dashboard["templating"]["list"]} | dict(one.split("=", 1) for one in options.set)
