@@ -20,32 +20,32 @@ import urllib.request
 
 import yaml
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "collections"))
+
+from ansible_collections.mlserving.triton.plugins.module_utils import _cluster, _kube  # noqa: E402
+
 LABEL_VALUES = re.compile(r"^label_values\((?P<series>.*), *(?P<label>\w+)\)$")
 #: Seconds between two values of a graph.
 STEP = 5
 
 
 class Prometheus:
-    """The API of a Prometheus at an address, or behind the API server of a cluster."""
+    """The API of a Prometheus at an address, or of a Service (NAMESPACE/NAME:PORT) behind the API server of a cluster."""
 
     def __init__(self, url: str, kubeconfig: str, service: str):
-        self._url, self._api, self._path = url, None, ""
+        self._url, self._api = url, None
         if service:
-            from kubernetes import client, config
-
-            self._api = client.ApiClient(config.kube_config.load_kube_config(kubeconfig) or client.Configuration.get_default_copy())
-            namespace, name = service.split("/")
-            self._path = f"/api/v1/namespaces/{namespace}/services/{name}/proxy"
+            self._api = _cluster.connect(_cluster.resolve({"kubeconfig": kubeconfig}, {}))
+            self._path = "/api/v1/namespaces/{}/services/{}/proxy".format(*service.split("/"))
 
     def get(self, path: str, **parameters):
-        """Return the data of an answer. HTTP errors are raised."""
-        if not self._api:
-            with urllib.request.urlopen(f"{self._url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}", timeout=30) as answer:
-                return json.load(answer)["data"]
-        answer = self._api.call_api(
-            f"{self._path}/api/v1/{path}", "GET", query_params=list(parameters.items()), auth_settings=["BearerToken"], _preload_content=False
-        )
-        return json.loads((answer[0] if isinstance(answer, tuple) else answer).data)["data"]
+        """Return the data of an answer. Failures are raised."""
+        path = f"/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
+        if self._api:
+            return _kube.get(self._api, self._path + path)["data"]
+        with urllib.request.urlopen(self._url + path, timeout=30) as answer:
+            return json.load(answer)["data"]
 
 
 def filled(query: str, values: dict[str, str]) -> str:
@@ -111,18 +111,24 @@ def judged(answers: list[dict], exempt: dict[str, str]) -> list[str]:
     return wrong
 
 
+def parser(about: str) -> argparse.ArgumentParser:
+    """Return a parser with what says where the Prometheus is and what it is asked about."""
+    made = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--url", default="", help="of the Prometheus")
+    made.add_argument("--kubeconfig", help="of the cluster, in place of --url")
+    made.add_argument("--service", default="", metavar="NAMESPACE/NAME:PORT", help="of the Prometheus in that cluster")
+    made.add_argument("--set", action="append", default=[], metavar="VARIABLE=VALUE", help="of the dashboard; others are all")
+    made.add_argument("--patience", type=float, default=0, metavar="SECONDS", help="ask again for so long while something is wrong (default: 0)")
+    return made
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--url", default="", help="of the Prometheus")
-    parser.add_argument("--kubeconfig", help="of the cluster, in place of --url")
-    parser.add_argument("--service", default="", metavar="NAMESPACE/NAME:PORT", help="of the Prometheus in that cluster")
-    parser.add_argument("--dashboard", type=pathlib.Path, required=True)
-    parser.add_argument("--exempt", type=pathlib.Path, required=True, help="YAML: title of a panel that has no values here -> why")
-    parser.add_argument("--set", action="append", default=[], metavar="VARIABLE=VALUE", help="of the dashboard; others are all")
-    parser.add_argument("--seconds", type=float, default=60, help="how far to look back (default: 60)")
-    parser.add_argument("--patience", type=float, default=0, metavar="SECONDS", help="ask again for so long while something is wrong (default: 0)")
-    parser.add_argument("--answers", type=pathlib.Path, help="where to write what came")
-    options = parser.parse_args()
+    arguments = parser(__doc__)
+    arguments.add_argument("--dashboard", type=pathlib.Path, required=True)
+    arguments.add_argument("--exempt", type=pathlib.Path, required=True, help="YAML: title of a panel that has no values here -> why")
+    arguments.add_argument("--seconds", type=float, default=60, help="how far to look back (default: 60)")
+    arguments.add_argument("--answers", type=pathlib.Path, help="where to write what came")
+    options = arguments.parse_args()
     dashboard = json.loads(options.dashboard.read_text(encoding="utf-8"))
     exempt = yaml.safe_load(options.exempt.read_text(encoding="utf-8"))
     values = {one["name"]: one.get("allValue", "") for one in dashboard["templating"]["list"]} | dict(one.split("=", 1) for one in options.set)
