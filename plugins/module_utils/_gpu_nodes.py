@@ -30,6 +30,11 @@ def labels(thing: dict) -> dict:
     return thing["metadata"].get("labels") or {}
 
 
+def is_of(pod: dict, daemonset: str) -> bool:
+    """Whether the pod is one of a DaemonSet."""
+    return any((owner["kind"], owner["name"]) == ("DaemonSet", daemonset) for owner in pod["metadata"].get("ownerReferences") or [])
+
+
 def plugins(daemonsets: list[dict]) -> list[dict]:
     """Return the DaemonSets that offer NVIDIA's GPUs to the kubelet, as dicts of namespace, name and image."""
     found = []

@@ -22,6 +22,10 @@ options:
     description: Namespace of the device plugin.
     type: str
     default: nvidia-device-plugin
+  daemonset:
+    description: Name of the device plugin's DaemonSet.
+    type: str
+    default: nvidia-device-plugin
   nodes:
     description: Names of nodes that have GPUs. Nodes with C(nvidia.com/gpu.present=true) or C(feature.node.kubernetes.io/pci-10de.present=true) count too.
     type: list
@@ -140,14 +144,16 @@ except ImportError:
     # _cluster.from_module reports it.
     kubernetes = None
 
-PLUGIN, DISCOVERY = "nvidia-device-plugin", "gpu-feature-discovery"
-NAME = "app.kubernetes.io/name"
+DISCOVERY = "gpu-feature-discovery"
+#: Parts of the names of containers that only hand the configuration on.
+HELPERS = ("config-manager", "sidecar")
 #: Seconds after which the logs are read again if no node changed.
 LOOK_AGAIN = 2
 LINES = 400
 ARGUMENT_SPEC = {
     **_cluster.ARGUMENT_SPEC,
     "namespace": {"type": "str", "default": "nvidia-device-plugin"},
+    "daemonset": {"type": "str", "default": "nvidia-device-plugin"},
     "nodes": {"type": "list", "elements": "str", "default": []},
     "node_selector": {"type": "dict", "default": {}},
     "mig_strategy": {"type": "str", "choices": ["none", "single", "mixed"], "default": "none"},
@@ -172,10 +178,11 @@ class Look:
         found = _kube.get(self.api, "/api/v1/nodes")
         self.nodes, self.version = found["items"], found["metadata"].get("resourceVersion", "")
 
-    def log(self, pod: dict | None, container: str) -> str:
-        """Return the last lines of a container; empty while it has none."""
+    def log(self, pod: dict | None) -> str:
+        """Return the last lines of a pod's main container; empty while it has none."""
         if not pod:
             return ""
+        container = next(each["name"] for each in pod["spec"]["containers"] if not any(part in each["name"] for part in HELPERS))
         options = {"container": container, "tail_lines": LINES}
         try:
             return str(_kube.call("reading a log", self.core.read_namespaced_pod_log, pod["metadata"]["name"], self.namespace, **options))
@@ -185,13 +192,13 @@ class Look:
             raise
 
     def pods(self, name: str) -> dict[str, dict]:
-        """Return node -> the pod of a DaemonSet of ours on it."""
+        """Return node -> the pod of a DaemonSet on it."""
         found = _serving_cluster.items(self.api, f"/api/v1/namespaces/{self.namespace}/pods")
-        return {pod["spec"].get("nodeName", ""): pod for pod in found if _gpu_nodes.labels(pod).get(NAME) == name and _pods.is_replica(pod)}
+        return {pod["spec"].get("nodeName", ""): pod for pod in found if _pods.is_replica(pod) and _gpu_nodes.is_of(pod, name)}
 
     def template(self) -> dict | None:
         """Return the plugin's pod template; None while the DaemonSet's pods are of an older one, or there is none."""
-        found = _kube.get(self.api, f"/apis/apps/v1/namespaces/{self.namespace}/daemonsets/{PLUGIN}", absent_is_empty=True)
+        found = _kube.get(self.api, f"/apis/apps/v1/namespaces/{self.namespace}/daemonsets/{self.params['daemonset']}", absent_is_empty=True)
         if not found or found["status"].get("observedGeneration") != found["metadata"]["generation"]:
             return None
         if found["status"].get("updatedNumberScheduled", 0) != found["status"].get("desiredNumberScheduled", 0):
@@ -201,7 +208,7 @@ class Look:
     def judge(self) -> tuple[list[dict], dict]:
         """Return (row of each node, node -> labels that were discovered)."""
         names = _gpu_nodes.chosen(self.nodes, self.params["nodes"], self.params["node_selector"])
-        template, plugin, discovery = self.template(), self.pods(PLUGIN), {}
+        template, plugin, discovery = self.template(), self.pods(self.params["daemonset"]), {}
         if self.params["labels_from"] == "log":
             discovery = self.pods(DISCOVERY)
         rows, labels = [], {}
@@ -211,14 +218,14 @@ class Look:
                 continue
             known = _gpu_nodes.labels(node)
             if self.params["labels_from"] == "log":
-                known = _gpu_nodes.discovered(self.log(discovery.get(name), DISCOVERY))
+                known = _gpu_nodes.discovered(self.log(discovery.get(name)))
                 labels[name] = known
             rows.append(self.row(node, known, plugin.get(name), template, discovery.get(name)))
         return rows, labels
 
     def row(self, node: dict, known: dict, pod: dict | None, template: dict | None, discovery: dict | None) -> dict:
         wanted, offered = _gpu_nodes.has(known), _gpu_nodes.offers(node)
-        log = "" if all(offered.get(name, 0) == amount for name, amount in wanted.items()) and wanted else self.log(pod, PLUGIN)
+        log = "" if all(offered.get(name, 0) == amount for name, amount in wanted.items()) and wanted else self.log(pod)
         if template is None:
             reason = "the device plugin's DaemonSet is being rolled out, or is not there"
         else:
@@ -226,7 +233,7 @@ class Look:
         if not reason and self.params["labels_from"] == "none":
             reason = "" if sum(offered.values()) else "it offers no GPU"
         elif not reason and not wanted:
-            last = (self.log(discovery, DISCOVERY).strip().splitlines() or ["no pod of it has written anything"])[-1]
+            last = (self.log(discovery).strip().splitlines() or ["no pod of it has written anything"])[-1]
             reason = f"feature discovery found no GPU in it: {last.strip()}"
         elif not reason:
             reason = _gpu_nodes.short(wanted, offered, log) or self.other_sharing(node, known)
