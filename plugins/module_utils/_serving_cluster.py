@@ -59,11 +59,13 @@ def gpu_problem(api, resource: str, count: int) -> str:
     nodes = items(api, "/api/v1/nodes")
     if not nodes or not count:
         return ""
-    largest = max(int((node["status"].get("allocatable") or {}).get(resource, 0)) for node in nodes)
+    found = {node["metadata"]["name"]: int((node["status"].get("allocatable") or {}).get(resource, 0)) for node in nodes}
+    largest = max(found.values())
+    where = ", ".join(f"{name} {has}" for name, has in found.items() if has) or "none on any"
     if largest >= count or _adds_nodes(api):
         return ""
     return (
-        f"triton_gpus (the chart's image.numGpus) is {count}, but of the {len(nodes)} nodes none has as many of {resource}; the most is {largest}. "
+        f"triton_gpus (the chart's image.numGpus) is {count}, but of the {len(nodes)} nodes none has as many of {resource}; the most is {largest} ({where}). "
         "Install the driver and the device plugin, ask for fewer, set triton_gpus to 0 for CPU only, or triton_gpu_check to false."
     )
 

@@ -1,0 +1,91 @@
+# Copyright (c) the mlserving.triton authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module against an API server in this process."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.mlserving.triton.plugins.module_utils import _cluster
+from ansible_collections.mlserving.triton.plugins.modules import triton_gpu_info
+from ansible_collections.mlserving.triton.tests.unit.plugins.fake_cluster import FakeCluster
+
+SPACE = "/api/v1/namespaces/nvidia-device-plugin"
+DAEMONSETS = "/apis/apps/v1/namespaces/nvidia-device-plugin/daemonsets/nvidia-device-plugin"
+
+
+def node(gpus):
+    labels = {"nvidia.com/gpu.present": "true", "nvidia.com/gpu.count": "2", "nvidia.com/gpu.replicas": "1", "nvidia.com/gpu.product": "Tesla-T4"}
+    managed = [{"manager": "mlserving.triton-nodes"}]
+    return {"metadata": {"name": "gpu-1", "labels": labels, "managedFields": managed}, "spec": {}, "status": {"allocatable": {"nvidia.com/gpu": str(gpus)}}}
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    for name in (*_cluster.ENVIRONMENT.values(), "KUBECONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(triton_gpu_info, "LOOK_AGAIN", 0.1)
+    with FakeCluster() as server:
+        owner = {"kind": "DaemonSet", "name": "nvidia-device-plugin"}
+        containers = [{"name": "config-manager"}, {"name": "nvidia-device-plugin"}]
+        pod = {"metadata": {"name": "plugin-1", "ownerReferences": [owner]}, "spec": {"nodeName": "gpu-1", "containers": containers}}
+        pod["status"] = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+        server.answers |= {
+            "/api/v1/nodes": {"metadata": {"resourceVersion": "1"}, "items": [node(2)]},
+            "/apis": {"groups": []},
+            f"{SPACE}/pods": {"items": [pod]},
+            f"{SPACE}/pods/plugin-1/log": "Xid=48 on Device=GPU-1",
+            DAEMONSETS: {
+                "metadata": {"generation": 1},
+                "spec": {"template": {"spec": {"containers": []}}},
+                "status": {"observedGeneration": 1, "updatedNumberScheduled": 1, "desiredNumberScheduled": 1},
+            },
+        }
+        yield server
+
+
+@pytest.fixture
+def run(cluster, run_module):
+    return lambda check=False, **options: run_module(triton_gpu_info, {"host": cluster.url, **options}, check)
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_a_node_that_offers_what_it_has(run, check):
+    result = run(check, wait_timeout=5)
+    assert result["ready"] and result["nodes"] == [
+        {"name": "gpu-1", "has": {"nvidia.com/gpu": 2}, "offers": {"nvidia.com/gpu": 2}, "ready": True, "reason": ""}
+    ]
+    assert result["labelled"] == {"mlserving.triton-nodes": ["gpu-1"], "mlserving.triton-features": []} and result["problems"] == []
+
+
+def test_it_waits_until_the_node_has_changed(run, cluster):
+    cluster.answers["/api/v1/nodes"]["items"] = [node(0)]
+
+    def changes():
+        cluster.answers["/api/v1/nodes"]["items"] = [node(2)]
+        return {}
+
+    cluster.on_watch = changes
+    assert run(wait_timeout=10)["ready"]
+
+
+def test_when_the_time_is_over_it_says_why(run, cluster):
+    cluster.answers["/api/v1/nodes"]["items"] = [node(1)]
+    cluster.on_watch = dict
+    result = run(wait_timeout=1)
+    assert result["failed"] and result["msg"].startswith("After 1 s not every node offers the GPUs that it has. gpu-1: it has 2 of nvidia.com/gpu and offers 1")
+    assert "Xid=48" in result["msg"]
+
+
+def test_a_configuration_that_has_not_taken_effect(run):
+    shared = {"sharing": {"timeSlicing": {"resources": [{"name": "nvidia.com/gpu", "replicas": 4}]}}}
+    result = run(configs={"shared": shared}, default_config="shared")
+    assert result["nodes"][0]["reason"] == "its GPUs are cut into 1 and not into 4, as the configuration shared says"
+
+
+def test_problems_and_no_daemonset(run, cluster):
+    del cluster.answers[DAEMONSETS]
+    result = run(mig_strategy="single", nodes=["gpu-9"])
+    assert not result["ready"] and result["nodes"][0]["reason"].startswith("the device plugin's DaemonSet is being rolled out")
+    assert ["gpu-9" in result["problems"][0], "cards without MIG: gpu-1 (Tesla-T4)" in result["problems"][1]] == [True, True]
