@@ -136,15 +136,12 @@ def leftovers(api, namespace: str, name: str, volumes: bool) -> list[dict]:
     rbac = "rbac.authorization.k8s.io/v1"
     admission = f"{name}-admission"
     found = [_definition("v1", "Service", f"{name}-kubelet", "kube-system")]
-    slices = items(api, "/apis/discovery.k8s.io/v1", "endpointslices", ["kube-system"], selector(**{"kubernetes.io/service-name": f"{name}-kubelet"}))
-    found += [_definition("discovery.k8s.io/v1", "EndpointSlice", entry["metadata"]["name"], entry["metadata"]["namespace"]) for entry in slices]
     found.append(_definition("v1", "ServiceAccount", admission, namespace))
     found += [_definition(rbac, kind, admission, namespace) for kind in ("Role", "RoleBinding")]
     found += [_definition(rbac, kind, admission) for kind in ("ClusterRole", "ClusterRoleBinding")]
     found += [_definition("batch/v1", "Job", f"{admission}-{step}", namespace) for step in ("create", "patch")]
     kinds = ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
     found += [_definition("admissionregistration.k8s.io/v1", kind, admission) for kind in kinds]
-    found.append(_definition("v1", "ConfigMap", RECORD, namespace))
     if volumes:
         owners = [selector(**{"operator.prometheus.io/name": f"{name}-{part}"}) for part in ("prometheus", "alertmanager")]
         owners += [
