@@ -101,9 +101,12 @@ def test_the_wait_ends_with_the_object(cluster, api):
     assert _removal.wait(api, entry(), time.monotonic() + 60) == ""
 
 
-def test_an_address_that_still_answers_is_not_released(cluster):
-    assert "still answers" in _removal._wait_for_address([("127.0.0.1", cluster.server_port)], time.monotonic())
-    assert _removal._wait_for_address([("127.0.0.1", 1)], time.monotonic()) == ""
+def test_an_address_that_still_answers_is_not_released(cluster, api):
+    ours = [("127.0.0.1", cluster.server_port)]
+    assert "still answers" in _removal._wait_for_address(api, ours, time.monotonic())
+    assert _removal._wait_for_address(api, [("127.0.0.1", 1)], time.monotonic()) == ""
+    cluster.answers["/api/v1/services"] = {"items": [{"status": {"loadBalancer": {"ingress": [{"ip": "127.0.0.1"}]}}}]}
+    assert _removal._wait_for_address(api, ours, time.monotonic()) == ""
 
 
 def test_a_stuck_namespace_is_explained(cluster, api):
