@@ -108,7 +108,7 @@ def _remove(api, entry: dict, deadline: float) -> str:
         # Somebody else deletes it, too, or has made another one of this name.
         if error.status != 409:
             raise
-    return wait(api, entry, deadline) or _wait_for_address(addresses, min(deadline, time.monotonic() + ADDRESS_SECONDS))
+    return wait(api, entry, deadline) or _wait_for_address(api, addresses, min(deadline, time.monotonic() + ADDRESS_SECONDS))
 
 
 def wait(api, entry: dict, deadline: float) -> str:
@@ -152,14 +152,26 @@ def _addresses(api, entry: dict) -> list[tuple[str, int]]:
     return [(each.get("ip") or each["hostname"], port) for each in at for port in ports[:1]]
 
 
-def _wait_for_address(addresses: list[tuple[str, int]], deadline: float) -> str:
-    """Wait until nothing answers at the addresses; return which one still does."""
+def _wait_for_address(api, addresses: list[tuple[str, int]], deadline: float) -> str:
+    """Wait until nothing answers at the addresses, or another Service has been given them; return which one still does."""
     for host, port in addresses:
-        while _answers(host, port):
+        while _answers(host, port) and not _is_anothers(api, host):
             if time.monotonic() > deadline:
-                return f"it is gone, but its address {host}:{port} still answers: its load balancer is not released"
+                return f"it is gone, but its address {host}:{port} still answers: its load balancer is not released, or somebody else has it by now"
             time.sleep(0.5)
     return ""
+
+
+def _is_anothers(api, host: str) -> bool:
+    """Whether a Service of the cluster, as far as they may be seen, has the address."""
+    try:
+        services = (_kube.get(api, "/api/v1/services", absent_is_empty=True) or {}).get("items") or []
+    except _kube.RequestError as error:
+        if error.status != 403:
+            raise
+        return False
+    given = [each for service in services for each in ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []]
+    return any(host in (each.get("ip"), each.get("hostname")) for each in given)
 
 
 def _answers(host: str, port: int) -> bool:

@@ -1,0 +1,86 @@
+# Copyright (c) the mlserving.triton authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+
+import pytest
+
+from ansible_collections.mlserving.triton.plugins.module_utils import _adoption, _cluster, _helm
+from ansible_collections.mlserving.triton.tests.unit.plugins.fake_cluster import FakeCluster
+
+MANIFEST = "kind: Service\nmetadata: {name: a}\n---\n---\nkind: Secret\nmetadata: {name: aws-credentials}\ndata: {key: aGlkZGVu}\n"
+
+
+def record(chart="triton-inference-server", version="1"):
+    content = {"chart": {"metadata": {"name": chart, "version": "1.0.0"}}, "manifest": MANIFEST}
+    data = base64.b64encode(base64.b64encode(gzip.compress(json.dumps(content).encode()))).decode()
+    labels = {"version": version, "status": "deployed" if version == "10" else "superseded"}
+    return {"metadata": {"name": f"sh.helm.release.v1.example.v{version}", "labels": labels}, "data": {"release": data}}
+
+
+@pytest.fixture
+def find():
+    with FakeCluster() as server:
+
+        def call(*secrets):
+            server.answers["/api/v1/namespaces/triton/secrets"] = {"items": list(secrets)}
+            return _helm.find(_cluster.connect(_cluster.resolve({"host": server.url}, {})), "triton", "example")
+
+        yield call
+
+
+def test_the_newest_revision_counts_and_nothing_secret_is_shown(find):
+    found = find(record(version="9"), record(version="10"))
+    assert (found.revision, found.status, found.chart, len(found.secrets)) == (10, "deployed", "triton-inference-server-1.0.0", 2)
+    assert found.public()["objects"] == ["Service a", "Secret aws-credentials"]
+    assert "aGlkZGVu" not in repr(found) + json.dumps(found.public())
+
+
+def test_no_release_or_another_chart_is_none(find):
+    assert find() is None and find(record(chart="other")) is None
+
+
+def test_a_record_that_cannot_be_read_is_named_without_its_content(find):
+    broken = record()
+    broken["data"]["release"] = "aGlkZGVu"
+    with pytest.raises(_cluster.ClusterError, match="sh.helm.release.v1.example.v1 .* cannot be read") as caught:
+        find(broken)
+    assert "aGlkZGVu" not in str(caught.value)
+
+
+def test_what_helm_owns_becomes_ours_and_what_others_own_stays():
+    helm = {"manager": "helm", "operation": "Update", "apiVersion": "apps/v1", "fieldsV1": {"f:spec": {"f:a": {}}}}
+    ours = {"manager": "mlserving.triton", "operation": "Apply", "apiVersion": "apps/v1", "fieldsV1": {"f:spec": {"f:b": {}}}}
+    status = {**helm, "subresource": "status"}
+    rest, one = _adoption.owned_by([helm, status, ours], "mlserving.triton", "Apply")
+    assert rest == status and (one["manager"], one["operation"]) == ("mlserving.triton", "Apply")
+    assert one["fieldsV1"] == {"f:spec": {"f:a": {}, "f:b": {}}}
+    assert _adoption.owned_by([status], "mlserving.triton", "Apply") == [status]
+
+
+def test_the_deployment_is_held_and_what_was_given_is_not_touched():
+    given = [{"kind": "Service", "spec": {}}, {"kind": "Deployment", "spec": {"minReadySeconds": 0, "strategy": {"type": "Recreate"}}}]
+    service, deployment = _adoption.held(given)
+    assert service == given[0] and given[1]["spec"]["minReadySeconds"] == 0
+    assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": "100%", "maxUnavailable": 0}
+    assert deployment["spec"]["progressDeadlineSeconds"] > deployment["spec"]["minReadySeconds"] > 3600
+
+
+def test_what_is_put_back_has_its_address_and_number_of_replicas():
+    found = {"metadata": {"namespace": "triton", "resourceVersion": "7", "annotations": {"deployment.kubernetes.io/revision": "3", "ours": "x"}}}
+    spec = {"clusterIP": "10.0.0.1", "ports": [{"port": 8000, "nodePort": 30000}], "selector": {"pod-template-hash": "new"}}
+    service = {"kind": "Service", "metadata": {"name": "a"}, "spec": {"ports": [{"port": 8000}, {"port": 8002}], "selector": {"app": "x"}}}
+    body = _adoption.as_helm_has_it(service, {**found, "spec": spec}, "example")
+    assert body["spec"] == {"clusterIP": "10.0.0.1", "ports": [{"port": 8000, "nodePort": 30000}, {"port": 8002}], "selector": {"app": "x"}}
+    assert (
+        body["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "Helm"
+        and body["metadata"]["annotations"]["meta.helm.sh/release-name"] == "example"
+    )
+    deployment = {"kind": "Deployment", "metadata": {"name": "a", "labels": {"app": "x"}}, "spec": {"replicas": 4}}
+    body = _adoption.as_helm_has_it(deployment, {**found, "spec": {"replicas": 6}}, "example")
+    assert body["spec"]["replicas"] == 6 and "ours" not in body["metadata"]["annotations"] and deployment["spec"]["replicas"] == 4
