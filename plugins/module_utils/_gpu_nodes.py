@@ -60,8 +60,13 @@ def chosen(nodes: list[dict], names: list[str], selector: dict) -> list[str]:
 
 
 def labelled(nodes: list[dict], manager: str) -> list[str]:
-    """Return the names of the nodes that have fields of a manager."""
-    return [node["metadata"]["name"] for node in nodes if any(entry["manager"] == manager for entry in node["metadata"].get("managedFields") or [])]
+    """Return the names of the nodes that have labels of a field manager."""
+    return [node["metadata"]["name"] for node in nodes if any(_owns_labels(entry, manager) for entry in node["metadata"].get("managedFields") or [])]
+
+
+def _owns_labels(entry: dict, manager: str) -> bool:
+    owned = ((entry.get("fieldsV1") or {}).get("f:metadata") or {}).get("f:labels") or {}
+    return entry["manager"] == manager and any(field.startswith("f:") for field in owned)
 
 
 def discovered(log: str) -> dict:

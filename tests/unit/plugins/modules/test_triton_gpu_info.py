@@ -17,7 +17,10 @@ DAEMONSETS = "/apis/apps/v1/namespaces/nvidia-device-plugin/daemonsets/nvidia-de
 
 def node(gpus):
     labels = {"nvidia.com/gpu.present": "true", "nvidia.com/gpu.count": "2", "nvidia.com/gpu.replicas": "1", "nvidia.com/gpu.product": "Tesla-T4"}
-    managed = [{"manager": "mlserving.triton-nodes"}]
+    managed = [
+        {"manager": manager, "fieldsV1": {"f:metadata": {"f:labels": owned}}}
+        for manager, owned in (("mlserving.triton-nodes", {"f:nvidia.com/gpu.present": {}}), ("mlserving.triton-features", {}))
+    ]
     return {"metadata": {"name": "gpu-1", "labels": labels, "managedFields": managed}, "spec": {}, "status": {"allocatable": {"nvidia.com/gpu": str(gpus)}}}
 
 
