@@ -21,7 +21,11 @@ def node(gpus):
         {"manager": manager, "fieldsV1": {"f:metadata": {"f:labels": owned}}}
         for manager, owned in (("mlserving.triton-nodes", {"f:nvidia.com/gpu.present": {}}), ("mlserving.triton-features", {}))
     ]
-    return {"metadata": {"name": "gpu-1", "labels": labels, "managedFields": managed}, "spec": {}, "status": {"allocatable": {"nvidia.com/gpu": str(gpus)}}}
+    return {
+        "metadata": {"name": "gpu-1", "labels": labels, "managedFields": managed},
+        "spec": {},
+        "status": {"allocatable": {"nvidia.com/gpu": str(gpus)}},
+    }
 
 
 @pytest.fixture
@@ -77,7 +81,9 @@ def test_when_the_time_is_over_it_says_why(run, cluster):
     cluster.answers["/api/v1/nodes"]["items"] = [node(1)]
     cluster.on_watch = dict
     result = run(wait_timeout=1)
-    assert result["failed"] and result["msg"].startswith("After 1 s not every node offers the GPUs that it has. gpu-1: it has 2 of nvidia.com/gpu and offers 1")
+    assert result["failed"] and result["msg"].startswith(
+        "After 1 s not every node offers the GPUs that it has. gpu-1: it has 2 of nvidia.com/gpu and offers 1"
+    )
     assert "Xid=48" in result["msg"]
 
 
