@@ -125,7 +125,9 @@ def judge(found: Release, node: dict) -> Verdict:
     """
     has, wants = node.get("compute_capability") or "", found.minimum_compute_capability
     if has and number(has) < number(wants):
-        return Verdict(UNFIT, f"its {_gpu(node)} has compute capability {has}, and the images since {_since(wants)} have code for {wants} and newer only")
+        return Verdict(
+            UNFIT, f"its {_gpu(node)} has compute capability {has}, and the images since {_since(wants)} have code for {wants} and newer only"
+        )
     first = _compat_matrix.FIRST_CUDA.get(has, "")
     if first and number(first) > number(found.cuda):
         return Verdict(UNFIT, f"its {_gpu(node)} (compute capability {has}) is known since CUDA {first}, and the image has CUDA {found.cuda}")
@@ -137,7 +139,9 @@ def judge(found: Release, node: dict) -> Verdict:
         if branch < found.minimum_forward_driver:
             return Verdict(UNFIT, f"{needs}; forward compatibility begins at {found.minimum_forward_driver}")
         if not is_data_centre(node.get("product") or ""):
-            return Verdict(UNFIT, f"{needs}; forward compatibility is for data centre GPUs, not for {node.get('product') or 'a product that is not known'}")
+            return Verdict(
+                UNFIT, f"{needs}; forward compatibility is for data centre GPUs, not for {node.get('product') or 'a product that is not known'}"
+            )
         return Verdict(FORWARD, f"{needs}; the image's cuda-compat package bridges that on its {node['product']}")
     if not has:
         return Verdict(UNKNOWN, "the compute capability of its GPUs is not known")

@@ -60,8 +60,13 @@ def chosen(nodes: list[dict], names: list[str], selector: dict) -> list[str]:
 
 
 def labelled(nodes: list[dict], manager: str) -> list[str]:
-    """Return the names of the nodes that have fields of a manager."""
-    return [node["metadata"]["name"] for node in nodes if any(entry["manager"] == manager for entry in node["metadata"].get("managedFields") or [])]
+    """Return the names of the nodes that have labels of a field manager."""
+    return [node["metadata"]["name"] for node in nodes if any(_owns_labels(entry, manager) for entry in node["metadata"].get("managedFields") or [])]
+
+
+def _owns_labels(entry: dict, manager: str) -> bool:
+    owned = ((entry.get("fieldsV1") or {}).get("f:metadata") or {}).get("f:labels") or {}
+    return entry["manager"] == manager and any(field.startswith("f:") for field in owned)
 
 
 def discovered(log: str) -> dict:
@@ -131,7 +136,9 @@ def choice_problems(nodes: list[dict], names: list[str], selector: dict) -> list
         return [f"device_plugin_nodes names {', '.join(missing)}, which the cluster has not. It has: {', '.join(there)}."]
     if chosen(nodes, names, selector):
         return []
-    selected = f", and none matches device_plugin_node_selector ({', '.join(f'{key}={value}' for key, value in selector.items())})" if selector else ""
+    selected = (
+        f", and none matches device_plugin_node_selector ({', '.join(f'{key}={value}' for key, value in selector.items())})" if selector else ""
+    )
     return [
         f"The device plugin would run on none of the {len(nodes)} nodes: none has the label {PRESENT}=true or {PCI}=true{selected}. "
         "Name the nodes with GPUs in device_plugin_nodes (the inventory's group gpu_nodes does), or select them with device_plugin_node_selector."
@@ -148,12 +155,16 @@ def mig_problems(strategy: str, known: dict[str, dict]) -> list[str]:
     lacking = []
     for node, seen in known.items():
         product = _compat.of_labels(node, seen)["product"]
-        capable = seen.get("nvidia.com/mig.capable") or ("true" if not product or re.search(_compat_matrix.MIG, re.sub(r"[-_]", " ", product)) else "false")
+        capable = seen.get("nvidia.com/mig.capable") or (
+            "true" if not product or re.search(_compat_matrix.MIG, re.sub(r"[-_]", " ", product)) else "false"
+        )
         if capable != "true":
             lacking.append(f"{node} ({product or 'unknown product'})")
     if not lacking:
         return []
-    return [f"device_plugin_mig_strategy is {strategy}, but these nodes have cards without MIG: {', '.join(lacking)}. Set it to none, or leave these nodes out."]
+    return [
+        f"device_plugin_mig_strategy is {strategy}, but these nodes have cards without MIG: {', '.join(lacking)}. Set it to none, or leave these nodes out."
+    ]
 
 
 def sharing_words(count: dict[str, int]) -> str:

@@ -188,7 +188,9 @@ def sentence(name: str, release: _compat.Release, nodes: list[dict], verdicts: d
         return f"{what} was compared with no node: none has GPUs."
     parts = []
     for verdict in (_compat.UNFIT, _compat.FORWARD):
-        parts += [f"{WORDS[verdict]} node {node['name']}: {verdicts[node['name']].reason}" for node in nodes if verdicts[node["name"]].verdict == verdict]
+        parts += [
+            f"{WORDS[verdict]} node {node['name']}: {verdicts[node['name']].reason}" for node in nodes if verdicts[node["name"]].verdict == verdict
+        ]
     unknown = [node["name"] for node in nodes if verdicts[node["name"]].verdict == _compat.UNKNOWN]
     if unknown:
         parts.append(
@@ -228,7 +230,9 @@ def main():
     if answer["verdict"] in (_compat.UNFIT, _compat.FORWARD):
         answer["nearest"] = _compat.nearest(release, nodes)
     if release.below_floor:
-        warn(module, f"{name} is below the security floor {_compat_matrix.FLOOR}: {_compat_matrix.FLOOR_REASON}. Use {_compat_matrix.FLOOR} or newer.")
+        warn(
+            module, f"{name} is below the security floor {_compat_matrix.FLOOR}: {_compat_matrix.FLOOR_REASON}. Use {_compat_matrix.FLOOR} or newer."
+        )
     if answer["verdict"] == _compat.UNFIT and params["enforce"] == "fail":
         module.fail_json(msg=f"Nothing was changed. {answer['reason']} triton_compat_enforce: warn goes on all the same.", **answer)
     if answer["verdict"] != _compat.FITS and nodes:

@@ -241,7 +241,11 @@ class Look:
 
     def other_sharing(self, node: dict, known: dict) -> str:
         """Return that the node is not yet shared as its configuration says."""
-        name = self.params["node_configs"].get(node["metadata"]["name"]) or _gpu_nodes.labels(node).get(_gpu_nodes.CONFIG) or self.params["default_config"]
+        name = (
+            self.params["node_configs"].get(node["metadata"]["name"])
+            or _gpu_nodes.labels(node).get(_gpu_nodes.CONFIG)
+            or self.params["default_config"]
+        )
         config = self.params["configs"].get(name)
         now = max(int(known.get(f"{_gpu_nodes.GPU}.replicas") or 1), 1)
         if config is None or _gpu_nodes.replicas(config) == now:

@@ -45,7 +45,9 @@ def test_what_is_in_an_image(image, tag, cuda, driver):
     assert (found.tag, found.cuda, found.minimum_driver, found.extrapolated) == (tag, cuda, driver, False)
 
 
-@pytest.mark.parametrize("image", ["", "tritonserver", "tritonserver:latest", "registry:5000/tritonserver", "tritonserver:26.13-py3", "tritonserver:21.02-py3"])
+@pytest.mark.parametrize(
+    "image", ["", "tritonserver", "tritonserver:latest", "registry:5000/tritonserver", "tritonserver:26.13-py3", "tritonserver:21.02-py3"]
+)
 def test_an_image_that_nothing_is_known_of(image):
     assert _compat.identify(image) is None
 
@@ -84,7 +86,9 @@ def test_a_verdict_and_its_reason(tag, node, verdict, words):
     assert found.verdict == verdict and words in found.reason
 
 
-@pytest.mark.parametrize("product", ["Tesla-T4", "NVIDIA-A10G", "NVIDIA-L40S", "NVIDIA H200", "NVIDIA-GH200-480GB", "NVIDIA-A100-SXM4-80GB", "NVIDIA-L4"])
+@pytest.mark.parametrize(
+    "product", ["Tesla-T4", "NVIDIA-A10G", "NVIDIA-L40S", "NVIDIA H200", "NVIDIA-GH200-480GB", "NVIDIA-A100-SXM4-80GB", "NVIDIA-L4"]
+)
 def test_data_centre_products(product):
     assert _compat.is_data_centre(product)
 
@@ -102,7 +106,13 @@ def test_a_node_with_something_else_than_versions(key):
 
 @pytest.mark.parametrize(
     ("tag", "nodes", "nearest"),
-    [("26.07", [V100], "25.05"), ("26.07", [GEFORCE], "25.07"), ("24.10", [B200], "25.01"), ("26.07", [V100, B200], "25.05"), ("26.07", [H100], "25.07")],
+    [
+        ("26.07", [V100], "25.05"),
+        ("26.07", [GEFORCE], "25.07"),
+        ("24.10", [B200], "25.01"),
+        ("26.07", [V100, B200], "25.05"),
+        ("26.07", [H100], "25.07"),
+    ],
 )
 def test_the_nearest_tag_that_fits_all(tag, nodes, nearest):
     assert _compat.nearest(_compat.release(tag), nodes) == nearest

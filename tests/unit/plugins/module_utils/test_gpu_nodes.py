@@ -74,7 +74,9 @@ def test_into_how_many_a_gpu_is_cut(config, slices):
 def test_configurations_that_cannot_be():
     both = {"sharing": {"timeSlicing": {}, "mps": {}}}
     found = _gpu_nodes.config_problems({"a": both}, "b", {"gpu-1": "c"}, [node("gpu-2", {_gpu_nodes.CONFIG: "d"})])
-    assert [words in text for words, text in zip(("'b', which is not in", "both timeSlicing and mps", "gives gpu-1 'c'", "has the label"), found)] == [True] * 4
+    assert [
+        words in text for words, text in zip(("'b', which is not in", "both timeSlicing and mps", "gives gpu-1 'c'", "has the label"), found)
+    ] == [True] * 4
     assert _gpu_nodes.config_problems({"a": SHARED}, "a", {"gpu-1": "a"}, [node()]) == []
 
 

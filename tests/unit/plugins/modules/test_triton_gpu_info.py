@@ -17,8 +17,15 @@ DAEMONSETS = "/apis/apps/v1/namespaces/nvidia-device-plugin/daemonsets/nvidia-de
 
 def node(gpus):
     labels = {"nvidia.com/gpu.present": "true", "nvidia.com/gpu.count": "2", "nvidia.com/gpu.replicas": "1", "nvidia.com/gpu.product": "Tesla-T4"}
-    managed = [{"manager": "mlserving.triton-nodes"}]
-    return {"metadata": {"name": "gpu-1", "labels": labels, "managedFields": managed}, "spec": {}, "status": {"allocatable": {"nvidia.com/gpu": str(gpus)}}}
+    managed = [
+        {"manager": manager, "fieldsV1": {"f:metadata": {"f:labels": owned}}}
+        for manager, owned in (("mlserving.triton-nodes", {"f:nvidia.com/gpu.present": {}}), ("mlserving.triton-features", {}))
+    ]
+    return {
+        "metadata": {"name": "gpu-1", "labels": labels, "managedFields": managed},
+        "spec": {},
+        "status": {"allocatable": {"nvidia.com/gpu": str(gpus)}},
+    }
 
 
 @pytest.fixture
@@ -74,7 +81,9 @@ def test_when_the_time_is_over_it_says_why(run, cluster):
     cluster.answers["/api/v1/nodes"]["items"] = [node(1)]
     cluster.on_watch = dict
     result = run(wait_timeout=1)
-    assert result["failed"] and result["msg"].startswith("After 1 s not every node offers the GPUs that it has. gpu-1: it has 2 of nvidia.com/gpu and offers 1")
+    assert result["failed"] and result["msg"].startswith(
+        "After 1 s not every node offers the GPUs that it has. gpu-1: it has 2 of nvidia.com/gpu and offers 1"
+    )
     assert "Xid=48" in result["msg"]
 
 
