@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Load a release until it has all its replicas, then let it go; report the seconds of each step and the lost requests as JSON.
 
-    python molecule/autoscaling/load_and_watch.py KUBECONFIG NAMESPACE DEPLOYMENT
+python molecule/autoscaling/load_and_watch.py KUBECONFIG NAMESPACE DEPLOYMENT
 """
 
 from __future__ import annotations

@@ -214,7 +214,9 @@ def _served(fetch, version: str, namespace: str, name: str, known: _autoscaling.
     """Return the step from Prometheus to the custom metrics API."""
     if not version:
         return _step("metric", None, "the custom metrics API was not asked")
-    todo = "Give prometheus-adapter the rule for it (roles/monitoring/files/adapter-values.yml), and see that its --prometheus-url is that Prometheus."
+    todo = (
+        "Give prometheus-adapter the rule for it (roles/monitoring/files/adapter-values.yml), and see that its --prometheus-url is that Prometheus."
+    )
     if known is None:
         todo = "Give prometheus-adapter a rule for it."
     base = f"/apis/{_autoscaling.CUSTOM_API}/{version}"
