@@ -44,7 +44,9 @@ NEEDED = (
 
 CONFIG_MAPS = ("", "configmaps")
 #: What cleanup needs. The right to delete what else a release turns out to have is asked for when it is found.
-FOR_CLEANUP = tuple((verb, group, kind) for group, kind in (("", "secrets"), ("", "services"), CONFIG_MAPS, ("apps", "deployments")) for verb in ("list", "delete"))
+FOR_CLEANUP = tuple(
+    (verb, group, kind) for group, kind in (("", "secrets"), ("", "services"), CONFIG_MAPS, ("apps", "deployments")) for verb in ("list", "delete")
+)
 #: Option of the role -> (API group, resource) of the objects that it makes.
 OPTIONAL = {
     "startup_inference": CONFIG_MAPS,

@@ -504,7 +504,8 @@ def main():
     problems += wrong
     if module.params["purpose"] == "cleanup":
         # Nothing of it is used.
-        problems = [problem for problem in problems if any(f"triton_{name}" in problem for name in ("release", "namespace", "name_override", "fullname_override"))]
+        named = ("triton_release", "triton_namespace", "triton_name_override", "triton_fullname_override")
+        problems = [problem for problem in problems if any(name in problem for name in named)]
         module.params["serving"] = {}
     if module.params["serving"].get("model_volume") and "model_repository_url" in module.params["chart_values"]:
         problems.append("triton_model_volume is given and the chart's image.modelRepositoryPath too. Give one of the two.")
