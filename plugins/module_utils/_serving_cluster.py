@@ -149,7 +149,8 @@ def autoscaler_problems(api, scaling: dict, found: dict, count: object, deployme
             f"triton_autoscaling is true, but the HorizontalPodAutoscaler {scaler['name']}, which is not this release's, scales the Deployment already. "
             "Remove it, or set triton_autoscaling to false."
         )
-    if scaling:
+    # One that is there already keeps nobody from verifying or going back; the status tells what it lacks.
+    if scaling and not found["own"]:
         problems += filter(None, (_autoscaling_diagnosis.method_problem(api, scaling),))
     return problems
 

@@ -102,6 +102,7 @@ def test_an_autoscaler_is_refused_where_there_is_another_one_or_a_number_or_no_a
     assert "replicaCount is 3, but the HorizontalPodAutoscaler other decides" in told[0] and "(triton_autoscaling: false)" in told[0]
     assert "the HorizontalPodAutoscaler other, which is not this release's" in told[1]
     assert told[2].endswith("but the cluster has no API custom.metrics.k8s.io. Install prometheus-adapter.")
+    assert not _serving_cluster.autoscaler_problems(api, BOUNDS, {"scaler": {"name": "example"}, "own": True}, None, "example")
     keda = _serving_cluster.autoscaler_problems(api, {**BOUNDS, "method": "keda"}, {"scaler": {}, "own": False}, None, "example")
     assert len(keda) == 1 and "no CRDs of KEDA" in keda[0]
     cluster.answers["/apis/keda.sh"] = {"kind": "APIGroup"}
