@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import subprocess
-import xml.etree.ElementTree as ElementTree
+from xml.etree import ElementTree
 
 NVIDIA = "0x10de"
 #: The PCI classes of VGA and 3D controllers, and of NVSwitches.

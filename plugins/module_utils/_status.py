@@ -43,7 +43,8 @@ class Seen:
     ``deployment``: None if there is none. ``pods``: the replicas by name; ``leftovers``: pods that leave, were evicted or have finished.
     ``secrets``: metadata of all in the namespace. ``releases``: metadata of those that are kept as verified. ``events``: the warnings of the release's
     objects. ``servers``: pod -> answer of _status_server.state. ``logs``: pod -> text, of those that failed.
-    ``scaling``: the steps of _autoscaling_diagnosis, if the autoscaler gets no metric. ``unseen``: what the account may not list. ``elsewhere``: (namespace, name) of this collection's Deployments, if there is none here.
+    ``scaling``: the steps of _autoscaling_diagnosis, if the autoscaler gets no metric. ``unseen``: what the account may not list.
+    ``elsewhere``: (namespace, name) of this collection's Deployments, if there is none here.
     """
 
     version: str = ""

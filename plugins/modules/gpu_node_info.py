@@ -81,7 +81,7 @@ driver:
   description:
     - The version of the loaded kernel module and whether it is the open one, how the driver was installed, its packages with their versions, and
       the enabled stream of dnf's module.
-    - RV(driver.installed_by) is V(none), V(package), V(runfile), V(image) (there, and of no package) or V(operator) (the GPU operator's container).
+    - C(installed_by) is V(none), V(package), V(runfile), V(image) (there, and of no package) or V(operator) (the GPU operator's container).
   returned: always
   type: dict
   sample: {"loaded": "580.95.05", "open": true, "installed_by": "package", "packages": {"nvidia-driver-cuda": "580.95.05-1"}, "stream": ""}
@@ -97,7 +97,7 @@ runtimes:
   sample: {"containerd": "1.6.20"}
 smi:
   description:
-    - What C(nvidia-smi) says. RV(smi.state) is V(absent), V(ok), V(no-driver) (it cannot talk to the kernel module) or V(failed).
+    - What C(nvidia-smi) says. C(state) is V(absent), V(ok), V(no-driver) (it cannot talk to the kernel module) or V(failed).
   returned: always
   type: dict
   sample:

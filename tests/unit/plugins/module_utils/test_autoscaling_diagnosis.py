@@ -14,11 +14,11 @@ QUERY = "/api/v1/namespaces/monitoring/services/prometheus-operated:web/proxy/ap
 VALUES = "/apis/custom.metrics.k8s.io/v1beta1/namespaces/models/pods/*/triton_queue_us_per_request"
 
 
-def scaler(metric=METRIC, reason="FailedGetPodsMetric", status="False"):
+def scaler(metric=None, reason="FailedGetPodsMetric", status="False"):
     condition = {"type": "ScalingActive", "status": status, "reason": reason, "message": "unable to get metric"}
     return {
         "metadata": {"name": "demo", "namespace": "models"},
-        "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "demo"}, "metrics": [metric]},
+        "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "demo"}, "metrics": [metric or METRIC]},
         "status": {"conditions": [condition]},
     }
 

@@ -43,9 +43,9 @@ def tables():
     return {name: found[f"__gpu_node_{name}"] for name in names}
 
 
-def node(*devices, distribution=DEBIAN, driver=None, smi=None, **more):
+def node(*devices, distribution=None, driver=None, smi=None, **more):
     return {
-        "distribution": distribution,
+        "distribution": distribution or DEBIAN,
         "machine": "x86_64",
         "kernel": {"release": "6.1.0-37-amd64", "headers": "available"},
         "gpus": [{"address": f"0000:{number:02x}:00.0", "device": device, "driver": ""} for number, device in enumerate(devices, 1)],
@@ -200,7 +200,7 @@ def test_a_restart_is_for_a_reason(machine, words):
 def test_gpus_that_do_not_work_are_named():
     gpu = {"uuid": "GPU-1", "name": "H100", "ecc_uncorrected": 3, "mig": "Disabled", "mig_pending": "Enabled"}
     problems = _gpu_plan.health(node("2330", "2330", smi={"state": "ok", "gpus": [gpu]}))
-    assert [words.split(" (")[0] for words in problems] == [
+    assert [words.split(" (", maxsplit=1)[0] for words in problems] == [
         "the driver shows 1 of 2 GPUs on the PCI bus",
         "GPU-1",
         "GPU-1 waits for a reset to turn MIG from Disabled to Enabled",
