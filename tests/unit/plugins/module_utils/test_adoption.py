@@ -10,7 +10,7 @@ import json
 
 import pytest
 
-from ansible_collections.mlserving.triton.plugins.module_utils import _adoption, _cluster, _helm
+from ansible_collections.mlserving.triton.plugins.module_utils import _adoption, _cluster, _helm_record
 from ansible_collections.mlserving.triton.tests.unit.plugins.fake_cluster import FakeCluster
 
 MANIFEST = "kind: Service\nmetadata: {name: a}\n---\n---\nkind: Secret\nmetadata: {name: aws-credentials}\ndata: {key: aGlkZGVu}\n"
@@ -29,7 +29,7 @@ def find():
 
         def call(*secrets):
             server.answers["/api/v1/namespaces/triton/secrets"] = {"items": list(secrets)}
-            return _helm.find(_cluster.connect(_cluster.resolve({"host": server.url}, {})), "triton", "example")
+            return _helm_record.find(_cluster.connect(_cluster.resolve({"host": server.url}, {})), "triton", "example")
 
         yield call
 
