@@ -8,6 +8,7 @@ Node, pod and DaemonSet are the dicts that the API returns, with their camelCase
 
 from __future__ import annotations
 
+import datetime
 import re
 
 from ansible_collections.mlserving.triton.plugins.module_utils import _compat, _compat_matrix, _pods, _scheduling
@@ -20,6 +21,10 @@ IMAGES = re.compile(r"k8s-device-plugin|nvidia-gpu-device-plugin|nvidia-device-p
 SOCKETS = "/device-plugins"
 DISCOVERED = re.compile(r"^(nvidia\.com/[\w./-]+)=(\S*)$")
 BATCH = "Creating Labels"
+#: A round of labels is written within so many seconds; rounds are a minute apart.
+AROUND = 2
+#: Length of a time to the second, such as 2026-11-25T22:42:33.
+SECONDS = 19
 #: Field managers of the role device_plugin: what it is told of nodes, and what feature discovery found.
 MANAGERS = ("mlserving.triton-nodes", "mlserving.triton-features")
 #: What a plugin writes about a GPU that it no longer offers.
@@ -70,14 +75,21 @@ def _owns_labels(entry: dict, manager: str) -> bool:
 
 
 def discovered(log: str) -> dict:
-    """Return the labels that feature discovery wrote last into its log."""
-    found: dict = {}
-    for line in log.splitlines():
-        if BATCH in line:
-            found = {}
-        elif match := DISCOVERED.match(line.strip()):
-            found[match[1]] = match[2]
-    return found
+    """Return the labels that feature discovery wrote last into its log.
+
+    It begins a round of labels with a line on its standard error and writes them on its standard output: which of the two comes first in the
+    log is a matter of chance, but not when each was written.
+
+    :param log: lines that begin with the time of writing (RFC 3339, UTC)
+    """
+    lines = [(line[:SECONDS], line.partition(" ")[2].strip()) for line in log.splitlines()]
+    begun = [_second(written) for written, text in lines if BATCH in text]
+    labels = [(written, match) for written, text in lines if (match := DISCOVERED.match(text))]
+    return {match[1]: match[2] for written, match in labels if begun and _second(written) >= begun[-1] - AROUND}
+
+
+def _second(written: str) -> float:
+    return datetime.datetime.fromisoformat(written).timestamp()
 
 
 def has(known: dict) -> dict[str, int]:

@@ -178,12 +178,12 @@ class Look:
         found = _kube.get(self.api, "/api/v1/nodes")
         self.nodes, self.version = found["items"], found["metadata"].get("resourceVersion", "")
 
-    def log(self, pod: dict | None) -> str:
+    def log(self, pod: dict | None, timestamps: bool = False) -> str:
         """Return the last lines of a pod's main container; empty while it has none."""
         if not pod:
             return ""
         container = next(each["name"] for each in pod["spec"]["containers"] if not any(part in each["name"] for part in HELPERS))
-        options = {"container": container, "tail_lines": LINES}
+        options = {"container": container, "tail_lines": LINES, "timestamps": timestamps}
         try:
             return str(_kube.call("reading a log", self.core.read_namespaced_pod_log, pod["metadata"]["name"], self.namespace, **options))
         except _kube.RequestError as error:
@@ -218,7 +218,7 @@ class Look:
                 continue
             known = _gpu_nodes.labels(node)
             if self.params["labels_from"] == "log":
-                known = _gpu_nodes.discovered(self.log(discovery.get(name)))
+                known = _gpu_nodes.discovered(self.log(discovery.get(name), timestamps=True))
                 labels[name] = known
             rows.append(self.row(node, known, plugin.get(name), template, discovery.get(name)))
         return rows, labels

@@ -9,16 +9,17 @@ import pytest
 
 from ansible_collections.mlserving.triton.plugins.module_utils import _gpu_nodes
 
-LOG = """I1125 main.go:180]
-Running with config:
-I1125 main.go:250] Creating Labels
-nvidia.com/gpu.count=4
-nvidia.com/old=1
-I1125 main.go:260] Sleeping for 60000000000
-I1125 main.go:250] Creating Labels
-nvidia.com/gpu.count=2
-nvidia.com/gpu.product=Tesla-T4
-I1125 main.go:260] Sleeping for 60000000000
+# The second round's labels came before the line that begins it: they are of another stream.
+LOG = """2026-11-25T22:40:33.100000001Z I1125 main.go:180]
+2026-11-25T22:40:33.100000001Z Running with config:
+2026-11-25T22:40:33.200000001Z I1125 main.go:250] Creating Labels
+2026-11-25T22:40:33.300000001Z nvidia.com/gpu.count=4
+2026-11-25T22:40:33.300000001Z nvidia.com/old=1
+2026-11-25T22:40:33.400000001Z I1125 main.go:260] Sleeping for 60000000000
+2026-11-25T22:41:33.999000001Z nvidia.com/gpu.count=2
+2026-11-25T22:41:33.999000001Z nvidia.com/gpu.product=Tesla-T4
+2026-11-25T22:41:34.000000001Z I1125 main.go:250] Creating Labels
+2026-11-25T22:41:34.100000001Z I1125 main.go:260] Sleeping for 60000000000
 """
 SHARED = {"sharing": {"timeSlicing": {"resources": [{"name": "nvidia.com/gpu", "replicas": 4}]}}}
 
@@ -46,6 +47,10 @@ def test_nodes_are_chosen_by_name_label_and_selector():
 def test_the_last_labels_of_the_log_count():
     assert _gpu_nodes.discovered(LOG) == {"nvidia.com/gpu.count": "2", "nvidia.com/gpu.product": "Tesla-T4"}
     assert _gpu_nodes.discovered("") == {}
+
+
+def test_a_round_without_labels_has_none():
+    assert _gpu_nodes.discovered(LOG + "2026-11-25T22:42:34.100000001Z I1125 main.go:250] Creating Labels\n") == {}
 
 
 @pytest.mark.parametrize(
