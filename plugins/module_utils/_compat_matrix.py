@@ -12,7 +12,8 @@ from __future__ import annotations
 DATE = "2026-11-25"
 SOURCES = (
     "https://github.com/triton-inference-server/server/blob/main/docs/introduction/compatibility.md (CUDA of each tag)",
-    "https://docs.nvidia.com/deeplearning/frameworks/support-matrix/index.html (server version, oldest GPU)",
+    "https://docs.nvidia.com/deeplearning/frameworks/support-matrix/index.html (server version)",
+    "https://docs.nvidia.com/deeplearning/triton-inference-server/release-notes/rel-25-03.html, rel-24-05.html (oldest GPU)",
     "https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html (oldest driver of a CUDA major version)",
     "https://docs.nvidia.com/deploy/cuda-compatibility/forward-compatibility.html (data centre GPUs only)",
     "https://docs.nvidia.com/datacenter/tesla/drivers/615/supported-drivers-and-cuda-toolkit-versions.html (branches)",
@@ -63,7 +64,7 @@ DRIVER = {11: 450, 12: 525, 13: 580}
 #: CUDA major version -> oldest driver branch that runs it on a data centre GPU through the image's own cuda-compat package
 FORWARD_DRIVER = {11: 418, 12: 470, 13: 535}
 #: From this tag on, the oldest compute capability that the images have code for; the first that is not newer than the tag counts.
-OLDEST_GPU = (("25.06", "7.5"), ("", "6.0"))
+OLDEST_GPU = (("25.03", "7.5"), ("", "6.0"))
 #: compute capability -> first CUDA that knows it; newer GPUs than the last are taken to need the CUDA of the newest tag
 FIRST_CUDA = {"8.9": "11.8", "9.0": "11.8", "10.0": "12.8", "10.3": "12.9", "12.0": "12.8", "12.1": "12.9"}
 #: Products that the cuda-compat package works on, as nvidia-smi or the label nvidia.com/gpu.product name them.

@@ -103,7 +103,7 @@ reason:
   type: str
   sample: >-
     tritonserver:26.07-py3 (Triton 2.71.0, CUDA 13.3) does not fit node p3-worker: its Tesla V100-SXM2-16GB has compute capability 7.0, and the images since
-    25.06 have code for 7.5 and newer only. Use the tag 25.05, the nearest that fits (below the security floor 26.07).
+    25.03 have code for 7.5 and newer only. Use the tag 25.02, the nearest that fits (below the security floor 26.07).
 release:
   description: What is in the image; empty if neither tag, labels nor metadata tell. Driver branches are numbers.
   returned: always
@@ -116,12 +116,12 @@ nodes:
   elements: dict
   sample:
     - {name: p3-worker, driver: 535.309.01, compute_capability: "7.0", product: Tesla V100-SXM2-16GB, verdict: does_not_fit,
-       reason: "its Tesla V100-SXM2-16GB has compute capability 7.0, and the images since 25.06 have code for 7.5 and newer only"}
+       reason: "its Tesla V100-SXM2-16GB has compute capability 7.0, and the images since 25.03 have code for 7.5 and newer only"}
 nearest:
   description: The tag next to the image's in time that fits every node; empty if the image fits, or if none does.
   returned: always
   type: str
-  sample: "25.05"
+  sample: "25.02"
 security_floor:
   description: The oldest tag without security holes that are known.
   returned: always

@@ -67,8 +67,8 @@ def test_a_newer_tag_is_judged_by_rule(image, tag, server):
     ("tag", "node", "verdict", "words"),
     [
         ("26.07", T4, _compat.FITS, "driver 580.95.05 runs CUDA 13.3"),
-        ("26.07", V100, _compat.UNFIT, "compute capability 7.0, and the images since 25.06 have code for 7.5"),
-        ("25.05", V100, _compat.FITS, "at least 6.0"),
+        ("26.07", V100, _compat.UNFIT, "compute capability 7.0, and the images since 25.03 have code for 7.5"),
+        ("25.02", V100, _compat.FITS, "at least 6.0"),
         ("26.07", GEFORCE, _compat.UNFIT, "forward compatibility is for data centre GPUs, not for NVIDIA-GeForce-RTX-4090"),
         ("25.07", GEFORCE, _compat.FITS, "runs CUDA 12.9"),
         ("26.07", H100, _compat.FORWARD, "cuda-compat package bridges that on its NVIDIA-H100-80GB-HBM3"),
@@ -107,10 +107,10 @@ def test_a_node_with_something_else_than_versions(key):
 @pytest.mark.parametrize(
     ("tag", "nodes", "nearest"),
     [
-        ("26.07", [V100], "25.05"),
+        ("26.07", [V100], "25.02"),
         ("26.07", [GEFORCE], "25.07"),
         ("24.10", [B200], "25.01"),
-        ("26.07", [V100, B200], "25.05"),
+        ("26.07", [V100, B200], "25.02"),
         ("26.07", [H100], "25.07"),
     ],
 )

@@ -42,9 +42,9 @@ def test_a_fit(run_module, check):
 
 def test_what_does_not_fit_fails_with_the_reason_and_the_nearest_tag(run_module):
     result = run_module(triton_compat_info, {"image": IMAGE, "nodes": [T4, V100], "enforce": "fail"})
-    assert result["failed"] and result["nearest"] == "25.05" and result["verdict"] == "does_not_fit"
+    assert result["failed"] and result["nearest"] == "25.02" and result["verdict"] == "does_not_fit"
     assert result["msg"].startswith("Nothing was changed. tritonserver:26.07-py3 (Triton 2.71.0, CUDA 13.3) does not fit node v100: its Tesla V100")
-    assert "Use the tag 25.05, the nearest that fits (below the security floor 26.07), or select the nodes that fit" in result["msg"]
+    assert "Use the tag 25.02, the nearest that fits (below the security floor 26.07), or select the nodes that fit" in result["msg"]
 
 
 @pytest.mark.parametrize(("enforce", "told"), [("warn", 1), ("off", 0)])
