@@ -5,7 +5,7 @@ export MOLECULE_EPHEMERAL_DIRECTORY := $(CURDIR)/.molecule
 SCENARIO ?= --all
 ANSWERS ?= .molecule/dashboard-answers.json
 # Scenarios that count lost requests, compare the whole cluster or change its nodes; the others run two at a time.
-ALONE := adopt autoscaling cleanup credentials device_plugin gpu_node monitoring rollback secrets traffic
+ALONE := adopt autoscaling cleanup credentials device_plugin gpu_node models monitoring rollback secrets traffic
 .NOTPARALLEL:
 
 .PHONY: help demo lab lab-down examples docs test lint sanity unit packaging molecule bench bench-repository bench-model-cache bench-verification bench-traffic bench-front bench-rollback dashboards dashboard-pictures

@@ -18,6 +18,8 @@ from ansible.module_utils.common import validation
 
 #: Below it, two names have little in common.
 ALIKE = 0.8
+#: From here on, a name of an inventory, which may well have names of its own with our prefixes, is a misspelling.
+VERY_ALIKE = 0.9
 #: Names up to this length are alike only in another case or spelling.
 SHORT = 4
 KINDS = {
@@ -100,7 +102,7 @@ def misspelt(book: Mapping, playbook: str, given: Given, internal: Callable[[], 
     wrong, doubtful, used = [], [], None
     for name in unknown:
         extra, prefixed = name in given.extra, name.startswith(ours)
-        near = nearest(name, documented) if prefixed else _near_ours(name, own, inner, extra)
+        near = nearest(name, documented, ALIKE if extra else VERY_ALIKE) if prefixed else _near_ours(name, own, inner, extra)
         dotted = _dotted(name, own)
         if name in known or not (prefixed or near or dotted or (extra and name in bare)):
             continue
@@ -139,7 +141,7 @@ def _near_ours(name: str, own: Sequence[str], inner: Mapping[str, str], extra: b
     return candidates[found] if found and abs(len(_plain(found)) - len(_plain(name))) <= max(1, len(found) // 5) else None
 
 
-def nearest(name: str, candidates: Iterable[str]) -> str | None:
+def nearest(name: str, candidates: Iterable[str], alike: float = ALIKE) -> str | None:
     """Return the candidate that ``name`` was meant for, if there is one that is like it.
 
     >>> nearest("replicacount", ["replicaCount", "namespace"])
@@ -149,7 +151,7 @@ def nearest(name: str, candidates: Iterable[str]) -> str | None:
     if _plain(name) in plain:
         return plain[_plain(name)]
     long = [candidate for candidate in plain if len(candidate) > SHORT]
-    found = difflib.get_close_matches(_plain(name), long, n=1, cutoff=ALIKE)
+    found = difflib.get_close_matches(_plain(name), long, n=1, cutoff=alike)
     return plain[found[0]] if found else None
 
 

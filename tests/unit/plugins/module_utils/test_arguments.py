@@ -98,6 +98,13 @@ def test_a_name_that_another_variable_uses_is_no_mistake():
     assert look(extra={"numGpus": 2}, triton_gpus="{{ image.numGpus }}")[0]
 
 
+def test_a_name_of_an_inventorys_own_may_be_somewhat_like_ours():
+    # As where what used it was replaced on the command line.
+    found = look(triton_lab_credentials="x")
+    assert found[0] == [] and "triton_lab_credentials (in the inventory) is no variable of this collection" in found[1][0]
+    assert look(triton_cloud_credential="x")[0] and look(extra={"triton_lab_credentials": "x"})[0]
+
+
 def test_a_variable_without_its_prefix_gives_a_warning():
     assert look(extra={"replicas": 4}) == ([], ["replicas (on the command line) sets nothing. Did you mean triton_replicas?"])
     assert look(replicas=4) == ([], [])
