@@ -4,8 +4,8 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MOLECULE_EPHEMERAL_DIRECTORY := $(CURDIR)/.molecule
 SCENARIO ?= --all
 ANSWERS ?= .molecule/dashboard-answers.json
-# Scenarios that count lost requests, compare the whole cluster or change its nodes; the others run two at a time.
-ALONE := adopt autoscaling cleanup credentials device_plugin gpu_node models monitoring rollback secrets traffic
+# Scenarios that change the nodes or the store under all others, compare the whole cluster, or build the same programs; the others run two at a time.
+ALONE := adopt autoscaling cleanup device_plugin gpu_node models traffic
 .NOTPARALLEL:
 
 .PHONY: help demo lab lab-down examples docs test lint sanity unit packaging molecule bench bench-repository bench-model-cache bench-verification bench-traffic bench-front bench-rollback dashboards dashboard-pictures
