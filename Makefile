@@ -29,7 +29,7 @@ examples: ## build the ImageNet example, 19 MB (1 minute the first time)
 docs: .tools ## docs/variables.md from the argument specs
 	python tools/variables > docs/variables.md
 
-test: lint unit packaging molecule ## everything (45 minutes with warm caches)
+test: lint unit packaging molecule ## everything (an hour with warm caches, 20 minutes more without)
 
 lint: .tools ## ansible-lint, the changelog and ansible-test sanity
 	ansible-lint --offline --profile production
