@@ -100,8 +100,7 @@ def wait_for_change(api: "kubernetes.client.ApiClient", path: str, name: str, ve
         response = api.call_api(*request, _request_timeout=(_cluster.REQUEST_TIMEOUT[0], seconds + 2))
         if response.status >= 300:
             raise RequestError(f"the cluster refused to watch {path}: {response.status} {response.reason}.", response.status)
-        next(response.response.stream(amt=None), None)
-        response.response.close()
+        _until_first_byte(response.response)
     except HTTPError as error:
         raise explain(f"watching {path}", error) from None
 
@@ -114,14 +113,20 @@ def wait_for_event(what: str, function, *args, seconds: float, **kwargs) -> None
     """
     limits = {"timeout_seconds": max(1, round(seconds)), "_request_timeout": (_cluster.REQUEST_TIMEOUT[0], seconds + 2)}
     try:
-        # kubernetes.watch parses every event into the library's models; here any byte tells that something changed.
-        answer = function(*args, watch=True, _preload_content=False, **limits, **kwargs)
-        try:
-            next(answer.stream(amt=None), None)
-        finally:
-            answer.close()
+        _until_first_byte(function(*args, watch=True, _preload_content=False, **limits, **kwargs))
     except (kubernetes.client.ApiException, HTTPError) as error:
         raise explain(what, error) from None
+
+
+def _until_first_byte(answer) -> None:
+    """Return when a watch tells of anything, or has ended.
+
+    kubernetes.watch parses every event into the library's models; here any byte tells that something changed.
+    """
+    try:
+        next(answer.stream(amt=None), None)
+    finally:
+        answer.close()
 
 
 def explain(what: str, error: Exception) -> RequestError:

@@ -95,7 +95,7 @@ ARGUMENT_SPEC = {
 }
 
 
-def goes(namespace: dict | None, others: list[dict], left: dict[str, str]) -> str:
+def goes(namespace: dict, others: list[dict], left: dict[str, str]) -> str:
     """Return why the namespace stays; nothing if it goes."""
     if namespace["labels"].get(_secret.MANAGED_BY) != _secret.OWNER:
         return "deploy did not make it"
