@@ -122,9 +122,18 @@ def cluster_objects(kubeconfig: str, path: pathlib.Path) -> int:
     lists += [apps.list_namespaced_deployment, apps.list_namespaced_replica_set, batch.list_namespaced_job, core.list_namespaced_service_account]
     found = [item for each in lists for item in json.loads(each(NAMESPACE, _preload_content=False).data)["items"]]
     pods = [item["metadata"]["name"] for item in found if item.get("status", {}).get("containerStatuses")]
-    logs = [core.read_namespaced_pod_log(name, NAMESPACE) for name in pods]
-    path.write_text(json.dumps(found) + "\n".join(logs), encoding="utf-8")
+    path.write_text(json.dumps(found) + "\n".join(pod_log(core, name) for name in pods), encoding="utf-8")
     return len(found)
+
+
+def pod_log(core: kubernetes.client.CoreV1Api, name: str) -> str:
+    """Return a pod's log; nothing when none of its containers has started, or it is gone since it was listed."""
+    try:
+        return core.read_namespaced_pod_log(name, NAMESPACE)
+    except kubernetes.client.ApiException as error:
+        if error.status in (400, 404):
+            return ""
+        raise
 
 
 def search(folders: list[pathlib.Path], values: list[str]) -> list[str]:
