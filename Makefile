@@ -54,7 +54,7 @@ else
 	molecule test --scenario-name $(SCENARIO) 2>&1 | tools/failures
 endif
 
-bench: .controller ## the deployments' figures in docs/benchmarks.md (15 minutes)
+bench: .controller ## the deployments' figures in docs/benchmarks.md (8 minutes)
 	benchmarks/run
 
 bench-repository: .controller ## the uploads' figures in docs/benchmarks.md, beside aws s3 sync and s5cmd (20 minutes)
