@@ -60,7 +60,7 @@ bench: .controller ## the deployments' figures in docs/benchmarks.md (8 minutes)
 bench-repository: .controller ## the uploads' figures in docs/benchmarks.md, beside aws s3 sync and s5cmd (20 minutes)
 	benchmarks/repository
 
-bench-model-cache: .controller ## the replicas' starts in docs/benchmarks.md, with and without the model cache (10 minutes)
+bench-model-cache: .controller ## the replicas' starts in docs/benchmarks.md, with and without the model cache (7 minutes)
 	benchmarks/model-cache
 
 bench-verification: .controller ## the verification's figures in docs/benchmarks.md (8 minutes)
