@@ -32,6 +32,11 @@ class ActionModule(ActionBase):
         self._forget_summary(task_vars)
         given = _arguments.Given(task_vars, frozenset(load_extra_vars(self._loader)), lambda name: self._templar.template(task_vars[name]))
         wrong, doubtful = _arguments.problems(book, playbook, given, lambda: _arguments.words(ROOT, _arguments.prefixes(book)))
+        wrong += [
+            f"{name} is set by {where}, where it has no effect, since the playbooks' own value wins: set it for the host, in a file group_vars/GROUP.yml "
+            "beside the inventory, or on the command line."
+            for name, where in _playbook.hidden(ROOT, self._loader, task_vars).items()
+        ]
         wrong += _arguments.left_out(playbook, task_vars.get("ansible_skip_tags", []), task_vars.get("model_repository_layout"))
         if wrong:
             raise AnsibleActionFail("Nothing was changed. " + " ".join(wrong))
