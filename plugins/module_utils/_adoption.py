@@ -22,6 +22,8 @@ HELM_NAME, HELM_NAMESPACE = "meta.helm.sh/release-name", "meta.helm.sh/release-n
 HOLD = {"minReadySeconds": 86400, "progressDeadlineSeconds": 90000}
 ALL_AT_ONCE = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "100%", "maxUnavailable": 0}}
 LOOK = 5
+#: Of replacing an object that others write, too.
+ATTEMPTS = 10
 
 
 def held(manifests: list[dict]) -> list[dict]:
@@ -138,32 +140,56 @@ class Adoption:
         return True
 
     def finish(self, labels: dict) -> tuple[list[str], dict[str, str]]:
-        """Take over what else the chart made, and remove its credentials and Helm's record; return (what was removed, what stays and why)."""
+        """Take over what else the chart made, and remove its credentials and Helm's record; return (what was removed, what stays and why).
+
+        What is removed goes last: until then the chart's pods could be put back.
+        """
         secrets = _secret.Secrets(self._api, self._namespace, self._server)
-        used, removed, left = _secret_references.in_use(secrets), [], {}
+        used, (later, unseen) = _secret_references.in_use(secrets), _secret_references.to_come(secrets)
+        unused, left = [], {}
         for manifest in self._record.manifests:
             kind, name = manifest["kind"], manifest["metadata"]["name"]
-            path = self._path(kind, name, manifest["apiVersion"])
-            if kind == "Secret" and name not in used:
-                secrets.delete(name, dry_run=False)
-                removed.append(f"Secret {name}")
+            if kind == "Secret" and name not in used | later and not unseen:
+                unused.append(name)
                 continue
             if kind == "Secret":
-                left[f"Secret {name}"] = "something still uses it"
-            change = {"labels": {**labels, "heritage": "Ansible"} if kind != "Secret" else {_secret.MANAGED_BY: None}}
-            _kube.send(self._api, "PATCH", path, {"metadata": {**change, "annotations": {HELM_NAME: None, HELM_NAMESPACE: None}}}, MERGE)
-        for name in self._record.secrets:
+                left[f"Secret {name}"] = "something still uses it" if name in used | later else f"{', '.join(unseen)} may use it, which may not be listed"
+            marks = {_secret.MANAGED_BY: None} if kind == "Secret" else {**labels, "heritage": "Ansible"}
+            self._disown(self._path(kind, name, manifest["apiVersion"]), marks)
+        for name in [*unused, *self._record.secrets]:
             secrets.delete(name, dry_run=False)
+        removed = [f"Secret {name}" for name in unused]
         return [*removed, f"Helm's record of release {self._record.name} ({len(self._record.secrets)} Secrets)"], left
+
+    def _disown(self, path: str, labels: dict) -> None:
+        """Take Helm's marks from an object, if it is there."""
+        change = {"labels": labels, "annotations": {HELM_NAME: None, HELM_NAMESPACE: None}}
+        try:
+            _kube.send(self._api, "PATCH", path, {"metadata": change}, MERGE)
+        except _kube.RequestError as error:
+            if error.status != 404:
+                raise
 
     def put_back(self) -> None:
         """Give the Deployment and the Services back to Helm, as its record has them. Pods of the chart that still run stay, ours end as they should."""
         self.lead_to(None)
         for manifest in self._record.manifests:
-            path = self._path(manifest["kind"], manifest["metadata"]["name"])
-            found = _kube.get(self._api, path, absent_is_empty=True) if manifest["kind"] in ("Deployment", "Service") else None
-            if found:
+            if manifest["kind"] in ("Deployment", "Service"):
+                self._replace(manifest)
+
+    def _replace(self, manifest: dict) -> None:
+        """Replace an object that is there by what Helm has; again if it was changed meanwhile, as controllers do to its status."""
+        path = self._path(manifest["kind"], manifest["metadata"]["name"])
+        for attempt in range(ATTEMPTS):
+            found = _kube.get(self._api, path, absent_is_empty=True)
+            if not found:
+                return
+            try:
                 _kube.send(self._api, "PUT", f"{path}?fieldManager={HELM}", as_helm_has_it(manifest, found, self._record.name))
+                return
+            except _kube.RequestError as error:
+                if error.status != 409 or attempt == ATTEMPTS - 1:
+                    raise
 
 
 def as_helm_has_it(manifest: dict, found: dict, release: str) -> dict:

@@ -50,19 +50,21 @@ def is_given(entry: dict) -> bool:
 
 
 def _kinds(api: "kubernetes.client.ApiClient", namespaced_only: bool) -> list[tuple[str, str, dict]]:
-    """Return (URL prefix, apiVersion, resource) of each kind that can be listed and deleted, in its preferred version."""
-    versions = [("/api/v1", "v1")]
-    versions += [
-        (f"/apis/{group['preferredVersion']['groupVersion']}", group["preferredVersion"]["groupVersion"])
-        for group in _kube.get(api, "/apis")["groups"]
-    ]
-    kinds = []
-    for prefix, version in versions:
-        for resource in (_kube.get(api, prefix, absent_is_empty=True) or {}).get("resources") or []:
+    """Return (URL prefix, apiVersion, resource) of each kind that can be listed and deleted, in its preferred version if it is served in that."""
+    versions = [("", "/api/v1", "v1")]
+    for group in _kube.get(api, "/apis")["groups"]:
+        preferred = group["preferredVersion"]["groupVersion"]
+        named = [preferred, *(each["groupVersion"] for each in group["versions"] if each["groupVersion"] != preferred)]
+        versions += [(group["name"], f"/apis/{version}", version) for version in named]
+    with ThreadPoolExecutor(max_workers=PARALLEL) as pool:
+        served = list(pool.map(lambda each: _kube.get(api, each[1], absent_is_empty=True) or {}, versions))
+    kinds: dict[tuple[str, str], tuple[str, str, dict]] = {}
+    for (group, prefix, version), found in zip(versions, served):
+        for resource in found.get("resources") or []:
             listable = {"list", "delete"} <= set(resource["verbs"])
             if listable and resource["kind"] not in DERIVED and (resource["namespaced"] or not namespaced_only):
-                kinds.append((prefix, version, resource))
-    return kinds
+                kinds.setdefault((group, resource["name"]), (prefix, version, resource))
+    return list(kinds.values())
 
 
 def _objects(api: "kubernetes.client.ApiClient", kind: tuple[str, str, dict], namespace: str | None) -> list[dict]:

@@ -34,11 +34,12 @@ def text(entry: dict) -> str:
 
 
 def sort(entries: list[dict], release: str) -> tuple[list[dict], dict[str, str], list[dict]]:
-    """Return (what is to go, what of the release stays, as text -> why, what else there is and nobody owns).
+    """Return (what is to go, what of the release stays, as text -> why, what else there is and nothing among it owns).
 
     :param entries: of _objects.everything
     """
     own = {entry["metadata"].get("uid") for entry in entries if is_ours(entry, release)}
+    there = {entry["metadata"].get("uid") for entry in entries}
     ours, left, others = [], {}, []
     for entry in entries:
         owners = entry["metadata"].get("ownerReferences") or []
@@ -51,7 +52,8 @@ def sort(entries: list[dict], release: str) -> tuple[list[dict], dict[str, str],
                 ours.append(entry)
         elif was_ours(entry, release):
             left[text(entry)] = f"its labels were changed: {MANAGED_BY} is {entry['labels'].get(MANAGED_BY, 'not there')!r}"
-        elif not owners:
+        # What something outside the namespace owns goes with that only; what is on its way out goes by itself.
+        elif not entry["metadata"].get("deletionTimestamp") and not any(owner.get("uid") in there for owner in owners):
             others.append(entry)
     return ours, left, others
 

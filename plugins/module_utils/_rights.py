@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from ansible_collections.mlserving.triton.plugins.module_utils import _autoscaling, _kube
@@ -73,6 +74,14 @@ def missing(api: "client.ApiClient", namespace: str, options: dict | None = None
     needed = [*NEEDED, *((verb, *kind) for kind in sorted(kinds) for verb in ("create", "patch", "delete"))]
     needed += [("get", *CONFIG_MAPS)] if options.get("model_control_mode") == "explicit" else []
     return refused(api, namespace, needed)
+
+
+def for_adoption(manifests: Iterable[dict]) -> list[tuple[str, str, str]]:
+    """Return what an adoption takes beside NEEDED: replacing Deployment and Services to go back, and taking Helm's marks from what else the chart made."""
+    kinds = {(each["apiVersion"].rpartition("/")[0], each["kind"].lower()) for each in manifests}
+    # As Kubernetes itself guesses the plural.
+    plurals = {(group, f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}es" if kind.endswith("s") else f"{kind}s") for group, kind in kinds}
+    return [("update", "apps", "deployments"), ("update", "", "services"), *(("patch", *kind) for kind in sorted(plurals))]
 
 
 def refused(api: "client.ApiClient", namespace: str, needed: list[tuple[str, str, str]]) -> list[str]:

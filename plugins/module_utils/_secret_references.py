@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ansible_collections.mlserving.triton.plugins.module_utils._secret import Secrets
+from ansible_collections.mlserving.triton.plugins.module_utils._secret import SecretError, Secrets
 
-APPS = "/apis/apps/v1"
+APPS, BATCH = "/apis/apps/v1", "/apis/batch/v1"
 
 
 def unused(secrets: Secrets, release: str, *keep: str) -> list[str]:
@@ -28,6 +28,27 @@ def in_use(secrets: Secrets) -> set[str]:
     specs += [replicas["spec"]["template"]["spec"] for replicas in secrets.others(APPS, "replicasets") if _has_pods(replicas)]
     specs += [pod["spec"] for pod in secrets.others("/api/v1", "pods") if _needs_it(pod)]
     return {name for spec in specs for name in names_in(spec)}
+
+
+def to_come(secrets: Secrets) -> tuple[set[str], list[str]]:
+    """Return (the names of the Secrets that pods would need which need not run now, the kinds that could not be listed).
+
+    Those are of StatefulSets and DaemonSets, of Jobs that have not ended, and of CronJobs.
+    """
+    specs, unseen = [], []
+    for group, resource in ((APPS, "statefulsets"), (APPS, "daemonsets"), (BATCH, "jobs"), (BATCH, "cronjobs")):
+        try:
+            found = [each["spec"] for each in secrets.others(group, resource) if not _has_ended(each)]
+        except SecretError:
+            unseen.append(resource)
+            continue
+        specs += [(spec["jobTemplate"]["spec"] if "jobTemplate" in spec else spec)["template"]["spec"] for spec in found]
+    return {name for spec in specs for name in names_in(spec)}, unseen
+
+
+def _has_ended(job: dict) -> bool:
+    conditions = (job.get("status") or {}).get("conditions") or []
+    return any(each["type"] in ("Complete", "Failed") and each["status"] == "True" for each in conditions)
 
 
 def _has_pods(replicas: dict) -> bool:

@@ -394,14 +394,17 @@ def look_up(api: "kubernetes.client.ApiClient", namespace: str, fullname: str, c
     return problems
 
 
-def check_rights(module: AnsibleModule, api: "kubernetes.client.ApiClient", target: _cluster.Target) -> None:
-    """End the module if the account lacks rights, since nothing further can be asked then."""
+def missing_rights(module: AnsibleModule, api: "kubernetes.client.ApiClient") -> list[str]:
     namespace = module.params["inputs"]["namespace"]
     if module.params["purpose"] == "cleanup":
-        missing = _rights.refused(api, namespace, _rights.FOR_CLEANUP)
-    else:
-        missing = _rights.missing(api, namespace, module.params["serving"])
+        return _rights.refused(api, namespace, _rights.FOR_CLEANUP)
+    return _rights.missing(api, namespace, module.params["serving"])
+
+
+def refuse_for_rights(module: AnsibleModule, target: _cluster.Target, missing: list[str]) -> None:
+    """End the module if the account lacks rights, since nothing further can be asked then."""
     if missing:
+        namespace = module.params["inputs"]["namespace"]
         module.fail_json(
             msg=f"Nothing was changed. On {target.server}, named by {target.source}, the credentials lack these rights in namespace {namespace}: "
             f"{', '.join(missing)}. Ask the cluster's administrator for them.",
@@ -516,11 +519,13 @@ def main():
     api, target = _cluster.from_module(module, module.params["origin"])
     try:
         version = _cluster.version(api, target)
-        check_rights(module, api, target)
+        refuse_for_rights(module, target, missing_rights(module, api))
         phase = _rights.namespace_phase(api, inputs["namespace"])
         owner = _rights.deployment_owner(api, inputs["namespace"], names["fullname"])
         record = _helm_record.find(api, inputs["namespace"], inputs["release"])
         wrong = [helm_problem(module, names["fullname"], owner, record)]
+        if module.params["purpose"] == "adopt" and record:
+            refuse_for_rights(module, target, _rights.refused(api, inputs["namespace"], _rights.for_adoption(record.manifests)))
         if module.params["purpose"] == "cleanup":
             fitting = untouched(names)
         else:

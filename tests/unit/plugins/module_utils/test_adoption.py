@@ -10,7 +10,7 @@ import json
 
 import pytest
 
-from ansible_collections.mlserving.triton.plugins.module_utils import _adoption, _cluster, _helm_record
+from ansible_collections.mlserving.triton.plugins.module_utils import _adoption, _cluster, _helm_record, _kube, _rights, _secret
 from ansible_collections.mlserving.triton.tests.unit.plugins.fake_cluster import FakeCluster
 
 MANIFEST = "kind: Service\nmetadata: {name: a}\n---\n---\nkind: Secret\nmetadata: {name: aws-credentials}\ndata: {key: aGlkZGVu}\n"
@@ -84,3 +84,74 @@ def test_what_is_put_back_has_its_address_and_number_of_replicas():
     deployment = {"kind": "Deployment", "metadata": {"name": "a", "labels": {"app": "x"}}, "spec": {"replicas": 4}}
     body = _adoption.as_helm_has_it(deployment, {**found, "spec": {"replicas": 6}}, "example")
     assert body["spec"]["replicas"] == 6 and "ours" not in body["metadata"]["annotations"] and deployment["spec"]["replicas"] == 4
+
+
+@pytest.fixture
+def adoption(monkeypatch):
+    """Return the adoption of a release in a cluster; its ``sent`` are the requests that change something, its ``refuse`` the status of each path, once."""
+    sent, refuse = [], {}
+
+    def send(_api, verb, path, *_rest):
+        sent.append((verb, path))
+        if path in refuse:
+            raise _kube.RequestError("refused", refuse.pop(path))
+
+    monkeypatch.setattr(_kube, "send", send)
+    monkeypatch.setattr(_secret.Secrets, "delete", lambda _self, name, dry_run: sent.append(("DELETE", name)))
+    manifests = [
+        {"kind": "Secret", "apiVersion": "v1", "metadata": {"name": "aws-credentials"}},
+        {"kind": "Service", "apiVersion": "v1", "metadata": {"name": "a"}, "spec": {"ports": []}},
+    ]
+    with FakeCluster() as cluster:
+        lists = [f"/apis/apps/v1/namespaces/triton/{kind}" for kind in ("deployments", "replicasets", "statefulsets", "daemonsets")]
+        lists += [f"/apis/batch/v1/namespaces/triton/{kind}" for kind in ("jobs", "cronjobs")]
+        cluster.answers |= {path: {"items": []} for path in (*lists, "/api/v1/namespaces/triton/pods")}
+        found = {"metadata": {"namespace": "triton", "resourceVersion": "7"}, "spec": {"selector": {}, "ports": []}}
+        cluster.answers["/api/v1/namespaces/triton/services/a"] = found
+        record = _helm_record.Record("example", 1, "deployed", "c", ("sh.helm.release.v1.example.v1",), tuple(manifests))
+        one = _adoption.Adoption(_cluster.connect(_cluster.resolve({"host": cluster.url}, {})), cluster.url, "triton", "a", record)
+        one.sent, one.refuse, one.cluster = sent, refuse, cluster
+        yield one
+
+
+SERVICE = "/api/v1/namespaces/triton/services/a"
+
+
+def test_what_is_removed_goes_last(adoption):
+    removed, left = adoption.finish({})
+    assert [verb for verb, _path in adoption.sent] == ["PATCH", "DELETE", "DELETE"] and left == {}
+    assert removed[0] == "Secret aws-credentials"
+
+
+def test_nothing_is_removed_when_the_rest_is_refused(adoption):
+    adoption.refuse[SERVICE] = 403
+    with pytest.raises(_kube.RequestError):
+        adoption.finish({})
+    assert [verb for verb, _path in adoption.sent] == ["PATCH"]
+
+
+def test_what_is_gone_needs_no_settling(adoption):
+    adoption.refuse[SERVICE] = 404
+    assert adoption.finish({})[0]
+
+
+@pytest.mark.parametrize(("answer", "why"), [(None, "something still uses it"), (403, "cronjobs may use it")])
+def test_credentials_stay_that_something_uses_which_does_not_run_now(adoption, answer, why):
+    spec = {"containers": [{"envFrom": [{"secretRef": {"name": "aws-credentials"}}]}]}
+    job = {"spec": {"jobTemplate": {"spec": {"template": {"spec": spec}}}}}
+    adoption.cluster.answers["/apis/batch/v1/namespaces/triton/cronjobs"] = answer or {"items": [job]}
+    removed, left = adoption.finish({})
+    assert why in left["Secret aws-credentials"] and len(removed) == 1
+
+
+def test_what_changed_meanwhile_is_put_back_all_the_same(adoption):
+    adoption.refuse[f"{SERVICE}?fieldManager=helm"] = 409
+    adoption.put_back()
+    assert [verb for verb, _path in adoption.sent] == ["PUT", "PUT"]
+
+
+def test_the_rights_that_an_adoption_takes():
+    manifests = [{"apiVersion": "monitoring.coreos.com/v1", "kind": "ServiceMonitor"}, {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy"}]
+    needed = _rights.for_adoption([*manifests, {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress"}])
+    assert needed[:2] == [("update", "apps", "deployments"), ("update", "", "services")]
+    assert [(verb, kind) for verb, _group, kind in needed[2:]] == [("patch", "servicemonitors"), ("patch", "ingresses"), ("patch", "networkpolicies")]

@@ -31,16 +31,21 @@ def cluster():
             resource("pods/log", "Pod", verbs=["get"]),
             resource("bindings", "Binding", verbs=["create"]),
         ]
-        group = {"name": "apps", "versions": [{"groupVersion": "apps/v1beta9"}], "preferredVersion": {"groupVersion": "apps/v1"}}
         server.answers |= {
             "/api/v1": {"resources": core},
-            "/apis": {"groups": [group]},
+            "/apis": {"groups": [group("apps", "v1", "v1beta9")]},
             "/apis/apps/v1": {"resources": [resource("deployments", "Deployment"), resource("replicasets", "ReplicaSet")]},
         }
         replicasets, deployments = [item("demo-1", ownerReferences=[{"uid": "1"}])], [item("demo", labels={"a": "b"})]
         put(server, "triton", {"/api/v1": {"configmaps": [item("settings"), item("kube-root-ca.crt")], "events": [item("noise")]}})
         put(server, "triton", {"/apis/apps/v1": {"replicasets": replicasets, "deployments": deployments}})
         yield server
+
+
+def group(name, *versions):
+    """Return an API group as discovery has it; its first version is the preferred one."""
+    named = [{"groupVersion": f"{name}/{version}"} for version in versions]
+    return {"name": name, "versions": named, "preferredVersion": named[0]}
 
 
 def put(server, namespace, lists):
@@ -78,10 +83,19 @@ def test_only_metadata_is_asked_for(cluster):
 
 
 def test_a_custom_resource_is_seen(cluster):
-    cluster.answers["/apis"]["groups"].append({"name": "example.com", "preferredVersion": {"groupVersion": "example.com/v2"}})
+    cluster.answers["/apis"]["groups"].append(group("example.com", "v2"))
     cluster.answers["/apis/example.com/v2"] = {"resources": [resource("things", "Thing")]}
     put(cluster, "triton", {"/apis/example.com/v2": {"things": [item("mine")]}})
     assert "example.com/v2 Thing triton/mine" in names(everything(cluster))
+
+
+def test_a_kind_of_another_version_than_the_preferred_one_is_seen_and_one_of_both_only_once(cluster):
+    cluster.answers["/apis"]["groups"].append(group("example.com", "v1", "v1alpha1"))
+    both = resource("things", "Thing")
+    cluster.answers |= {"/apis/example.com/v1": {"resources": [both]}, "/apis/example.com/v1alpha1": {"resources": [both, resource("filters", "Filter")]}}
+    put(cluster, "triton", {"/apis/example.com/v1": {"things": [item("mine")]}, "/apis/example.com/v1alpha1": {"filters": [item("theirs")]}})
+    found = [each for each in names(everything(cluster)) if "example.com" in each]
+    assert found == ["example.com/v1alpha1 Filter triton/theirs", "example.com/v1 Thing triton/mine"]
 
 
 def test_a_kind_that_may_not_be_listed_counts_as_something(cluster):
@@ -92,7 +106,7 @@ def test_a_kind_that_may_not_be_listed_counts_as_something(cluster):
 @pytest.mark.parametrize("status", [404, 405, 503])
 def test_a_kind_that_cannot_be_listed_does_not_hide_the_others(cluster, status):
     cluster.answers["/api/v1/namespaces/triton/configmaps"] = status
-    cluster.answers["/apis"]["groups"].append({"name": "gone", "preferredVersion": {"groupVersion": "gone/v1"}})
+    cluster.answers["/apis"]["groups"].append(group("gone", "v1"))
     cluster.answers["/apis/gone/v1"] = status
     assert names(everything(cluster)) == ["apps/v1 Deployment triton/demo", "apps/v1 ReplicaSet triton/demo-1"]
 

@@ -44,6 +44,11 @@ def test_what_is_ours_goes_and_what_it_owns_is_not_asked_for():
     assert ([each["name"] for each in ours], left, [each["name"] for each in others]) == (["x"], {}, ["theirs", "other"])
 
 
+def test_what_something_outside_the_namespace_owns_is_somebody_elses_and_what_is_on_its_way_out_is_not():
+    owned = entry("owned", {}, ownerReferences=[{"uid": "elsewhere"}])
+    assert _removal.sort([owned, entry("going", {}, deletionTimestamp="now")], "example") == ([], {}, [owned])
+
+
 @pytest.mark.parametrize(
     ("labels", "metadata", "why"),
     [

@@ -230,6 +230,14 @@ def test_a_replica_that_has_not_started_is_not_waited_for(run, lab):
     assert result["changed"] and "not ready" in result["replicas"][3]["waiting"] and result["differs"] == []
 
 
+@pytest.mark.parametrize(("stored", "model", "state"), [("simple\n", "misspelt", "loaded"), ("*\n", "other", "unloaded")])
+def test_without_a_replica_to_ask_the_set_stays(run, lab, stored, model, state):
+    lab.answers[PODS] = {"items": []}
+    lab.answers[STORED]["data"][_model_set.KEY] = stored
+    result = run(model, state=state)
+    assert result["failed"] and "No replica runs that could be asked" in result["msg"] and lab.set() == stored.split()
+
+
 def test_a_ready_replica_that_does_not_answer_stops_it(run, lab):
     lab.tritons["b"].die()
     result = run("other", timeout=1)
