@@ -20,6 +20,8 @@ HTTP_PORT, GRPC_PORT = "http-inference-server", "grpc-inference-server"
 def address(api: "client.ApiClient", namespace: str, name: str, deadline: float) -> tuple[str, str] | None:
     """Return (HTTP base URL, gRPC host:port) of a Service of type LoadBalancer, waiting for its address; None for other types.
 
+    One is empty where the Service has no such port.
+
     :param deadline: on the monotonic clock
     :raises _cluster.ClusterError: there is no such Service, or it has no address in time
     """
@@ -42,7 +44,8 @@ def address(api: "client.ApiClient", namespace: str, name: str, deadline: float)
     host = _ingress(service)[0].get("ip") or _ingress(service)[0]["hostname"]
     host = f"[{host}]" if ":" in host else host
     ports = {port["name"]: port["port"] for port in service["spec"]["ports"]}
-    return f"http://{host}:{ports[HTTP_PORT]}", f"{host}:{ports[GRPC_PORT]}"
+    http, grpc = ports.get(HTTP_PORT), ports.get(GRPC_PORT)
+    return f"http://{host}:{http}" if http else "", f"{host}:{grpc}" if grpc else ""
 
 
 def _ingress(service: dict) -> list[dict]:

@@ -16,6 +16,8 @@ MODES = ("none", "poll", "explicit")
 ROLLOUTS = ("surge", "in_place")
 APIS = ("health", "metadata", "inference", "shared-memory", "model-config", "model-repository", "statistics", "trace", "logging")
 PORTS = ("http", "grpc", "metrics")
+#: Labels that are not for users: objects and pods are found by them.
+OWN_LABELS = ("app", "release", "chart", "heritage", "app.kubernetes.io/instance", "app.kubernetes.io/managed-by", "app.kubernetes.io/component")
 #: Least and greatest value, and whether it may be empty.
 NUMBERS = {
     "poll_seconds": (1, 86400),
@@ -166,6 +168,9 @@ def _models(options: dict) -> list[str]:
 
 def _services(options: dict) -> list[str]:
     found, kind = [], options["service_type"]
+    own = [name for name in options["labels"] if name in OWN_LABELS]
+    if own:
+        found.append(f"triton_labels has {', '.join(own)}, by which the release's objects are found. Choose other names.")
     outside = kind in ("LoadBalancer", "NodePort")
     if options["service_source_ranges"] and kind != "LoadBalancer":
         found.append(f"triton_service_source_ranges works with the type LoadBalancer only; triton_service_type is {kind}.")
@@ -179,6 +184,8 @@ def _services(options: dict) -> list[str]:
             found.append(f"triton_service_node_ports has {name}: {port}; allowed are port numbers for {', '.join(options['service_ports'])}.")
     for variable, needed in (("ingress", ("host",)), ("gateway", ("parent",))):
         value = options[variable]
+        if value and "http" not in options["service_ports"]:
+            found.append(f"triton_{variable} leads to the Service's port http, which triton_service_ports ({', '.join(options['service_ports'])}) leaves out.")
         if value and any(not value.get(field) for field in needed):
             found.append(f"triton_{variable} is {value!r}; it needs {', '.join(needed)}.")
     return found

@@ -179,7 +179,7 @@ def replicas_now(api, namespace: str, deployment: str) -> int | None:
 
 
 def same_release(api, namespace: str, deployment: str, labels: dict) -> str:
-    """Return what is wrong if another Deployment's pods carry the labels that ours are found by."""
+    """Return what is wrong if another Deployment has the labels that ours, or its pods, are found by."""
     selector = ",".join(f"{name}%3D{value}" for name, value in labels.items())
     others = [
         entry["metadata"]["name"] for entry in items(api, f"/apis/apps/v1/namespaces/{namespace}/deployments?labelSelector={selector}", METADATA)
@@ -189,7 +189,7 @@ def same_release(api, namespace: str, deployment: str, labels: dict) -> str:
         return ""
     return (
         f"The Deployment {others[0]} in namespace {namespace} has the release's labels ({', '.join(f'{name}={value}' for name, value in labels.items())}) "
-        f"under another name than {deployment}, so that each Service would lead to the pods of both. Choose another triton_release, or remove that one first."
+        f"under another name than {deployment}, so that one would be taken for the other. Choose another triton_release, or remove that one first."
     )
 
 

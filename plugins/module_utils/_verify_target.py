@@ -79,10 +79,10 @@ class Reach:
 
 
 def url_target(url: str, grpc_url: str | None, protocols: list[str], **more) -> Target:
-    openers = {"http": lambda: _Address(url)}
+    openers = {"http": lambda: _Address(url)} if url else {}
     if grpc_url:
         openers["grpc"] = lambda: _Address(grpc_url)
-    return Target(url, "url", {protocol: openers[protocol] for protocol in protocols if protocol in openers}, **more)
+    return Target(url or grpc_url, "url", {protocol: openers[protocol] for protocol in protocols if protocol in openers}, **more)
 
 
 def replicas(api, namespace: str, selector: str) -> list[dict]:

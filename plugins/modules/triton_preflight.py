@@ -453,7 +453,10 @@ def look_at_serving(module: AnsibleModule, api: "kubernetes.client.ApiClient", n
         "model_set": {"name": _model_set.config_map(names["fullname"]), "there": False, "data": {}, "annotations": {}},
         "optional_objects": optional,
     }
-    problems = [_serving_cluster.same_release(api, namespace, names["fullname"], labels)]
+    # Under another name of the app its pods are others, but its objects are still found by the release.
+    ours = {"release": inputs["release"], "app.kubernetes.io/managed-by": _secret.OWNER}
+    twins = (_serving_cluster.same_release(api, namespace, names["fullname"], found_by) for found_by in (labels, ours))
+    problems = [next(filter(None, twins), "")]
     given = module.params["chart_values"].get("triton_replicas") if found["autoscaler"] and (scaling or not scaler["own"]) else None
     problems += _serving_cluster.autoscaler_problems(api, scaling, scaler, given, names["fullname"])
     if not options:

@@ -445,7 +445,7 @@ def trust(module: AnsibleModule, api, outside: _triton_client.Access, inside: _t
 def secured(address: tuple[str, str], by: str) -> tuple[str, str]:
     """Return an address of a Service with the schemes that it speaks."""
     http, grpc = address
-    return http.replace("http://", "https://") if by == "front" else http, f"grpcs://{grpc}"
+    return http.replace("http://", "https://") if by == "front" else http, f"grpcs://{grpc}" if grpc else ""
 
 
 def find_targets(module: AnsibleModule, deadline: float) -> tuple[list, list[str], str]:
@@ -468,7 +468,7 @@ def find_targets(module: AnsibleModule, deadline: float) -> tuple[list, list[str
         targets = [_verify_target.pod_target(api, pod, params["protocols"], params["metrics"], reach, access=inside) for pod in pods]
         problems = _verify_target.count_problems(pods, params["replicas"], selector, params["namespace"])
     addresses = [(params["url"], params["grpc_url"])] if params["url"] else []
-    addresses += [(entry["url"], entry["grpc_url"]) for entry in params["endpoints"]] + ([found] if found else [])
+    addresses += [(entry["url"], entry["grpc_url"]) for entry in params["endpoints"]] + ([found] if found and any(found) else [])
     targets += [_verify_target.url_target(*address, params["protocols"], access=outside) for address in addresses]
     return targets, problems, found[0] if found else ""
 

@@ -53,6 +53,12 @@ def test_the_address_that_a_load_balancer_gave(cluster, ingress, host):
     assert address(cluster) == (f"http://{host}:8000", f"{host}:8001")
 
 
+def test_a_port_that_the_service_does_not_have_has_no_address(cluster):
+    cluster.answers[PATH] = service({"ip": "192.0.2.7"})
+    del cluster.answers[PATH]["spec"]["ports"][1]
+    assert address(cluster) == ("http://192.0.2.7:8000", "")
+
+
 @pytest.mark.parametrize("kind", ["ClusterIP", "NodePort"])
 def test_other_types_have_none(cluster, kind):
     cluster.answers[PATH] = service(kind=kind)

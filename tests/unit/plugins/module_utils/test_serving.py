@@ -181,6 +181,8 @@ def test_the_defaults_have_no_problem():
         ({"service_type": "ClusterIP", "service_external_traffic_policy": "Local"}, "LoadBalancer and NodePort only"),
         ({"service_node_ports": {"http": 99999}}, "allowed are port numbers"),
         ({"ingress": {"class_name": "nginx"}}, "it needs host"),
+        ({"ingress": {"host": "triton.example.com"}, "service_ports": ["grpc"]}, "leads to the Service's port http"),
+        ({"labels": {"app": "mine", "team": "vision"}}, "triton_labels has app, by which"),
         ({"gateway": {"hostnames": ["x"]}}, "it needs parent"),
         ({"resources": {"limit": {}}}, "allowed are requests and limits"),
         ({"resources": {"limits": {"nvidia.com/gpu": 1}}}, "which triton_gpus sets"),
