@@ -33,7 +33,8 @@ _ALERTS = (
         "TritonNoReadyReplica",
         "critical",
         "2m",
-        "(max by (namespace, release) (up{$s}) == 0)"
+        # Both have the same labels, so that only one is left where both hold: Prometheus refuses a rule that finds an alert twice.
+        "(max by (namespace) (up{$s}) == 0)"
         " or (max by (namespace) (kube_deployment_status_replicas_ready{$deployment}) == 0 and on (namespace) kube_deployment_spec_replicas{$deployment} > 0)",
         "No replica of $release can answer.",
         "Run playbooks/status.yml: it says why the replicas are not ready. If a release was just rolled out, go back with playbooks/rollback.yml.",

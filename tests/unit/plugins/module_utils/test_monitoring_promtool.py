@@ -70,6 +70,16 @@ CASES = {
         "5m",
         [{}],
     ),
+    "every target is down, and the Deployment has none": (
+        "TritonNoReadyReplica",
+        {
+            f"up{{{POD}}}": "0x40",
+            f"kube_deployment_status_replicas_ready{{{DEPLOYMENT}}}": "0x40",
+            f"kube_deployment_spec_replicas{{{DEPLOYMENT}}}": "2x40",
+        },
+        "5m",
+        [{}],
+    ),
     "one of two is down": ("TritonNoReadyReplica", {f"up{{{POD}}}": "0x40", f"up{{{OTHER}}}": "1x40"}, "5m", []),
     "down for a moment": ("TritonNoReadyReplica", {f"up{{{POD}}}": "0x4 1x40"}, "5m", []),
     "scaled to zero on purpose": (

@@ -67,6 +67,11 @@ def test_a_window_has_four_scrapes(given, window):
     assert f"[{window}]" in expression("triton:requests:rate", **given)
 
 
+def test_the_halves_of_an_outage_are_one_alert():
+    """Prometheus fails a rule whose results differ in nothing but labels that the rule sets itself, such as release."""
+    assert re.findall(r"max by \(([\w, ]+)\)", expression("TritonNoReadyReplica")) == ["namespace", "namespace"]
+
+
 def test_a_model_with_an_objective_of_its_own():
     slow = expression("triton:slow_requests:rate", latency_ms=100, latency_ms_by_model={"urgent": 2.5})
     assert 'model="urgent"}) > bool 2500' in slow and 'model!="urgent"}) > bool 100000' in slow
