@@ -39,9 +39,12 @@ METADATA = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io,app
 LONGEST = 26
 
 
-def items(api, prefix: str, resource: str, namespaces: list[str], query: str = "", accept: str = METADATA) -> list[dict]:
+def items(
+    api, prefix: str, resource: str, namespaces: list[str], query: str = "", accept: str = METADATA, refused_is_empty: bool = False
+) -> list[dict]:
     """Return the cluster's objects of a kind; only those of ``namespaces`` where the account may not list them all.
 
+    :param refused_is_empty: leave out those of ``namespaces`` that may not be seen either
     :raises _kube.RequestError: the cluster does not answer, or refuses those as well
     """
     try:
@@ -51,7 +54,13 @@ def items(api, prefix: str, resource: str, namespaces: list[str], query: str = "
             raise
     found = []
     for namespace in sorted(set(filter(None, namespaces))):
-        found += (_kube.get(api, f"{prefix}/namespaces/{namespace}/{resource}{query}", absent_is_empty=True, accept=accept) or {}).get("items") or []
+        try:
+            listed = _kube.get(api, f"{prefix}/namespaces/{namespace}/{resource}{query}", absent_is_empty=True, accept=accept) or {}
+        except _kube.RequestError as error:
+            if error.status != 403 or not refused_is_empty:
+                raise
+            continue
+        found += listed.get("items") or []
     return found
 
 
@@ -61,11 +70,14 @@ def selector(**labels: str) -> str:
 
 
 def objects(api, namespaces: list[str]) -> list[dict]:
-    """Return the objects of all our releases' monitoring: apiVersion, kind, metadata (name, namespace), release and release_namespace."""
+    """Return the objects of all our releases' monitoring: apiVersion, kind, metadata (name, namespace), release and release_namespace.
+
+    What the account may not see is left out: cleanup.yml runs with rights in the release's namespace only, which need not be monitored.
+    """
     query = selector(**{_secret.MANAGED_BY: _secret.OWNER, _secret.COMPONENT: COMPONENT})
     found = []
     for prefix, resource, version, kind in KINDS:
-        for entry in items(api, prefix, resource, namespaces, query):
+        for entry in items(api, prefix, resource, namespaces, query, refused_is_empty=True):
             metadata, labels = entry["metadata"], entry["metadata"].get("labels") or {}
             found.append(
                 {
@@ -105,8 +117,16 @@ def custom_objects(api) -> list[str]:
 
 
 def record(api, namespace: str) -> dict:
-    """Return what the stack's record says: helm_release, adapter and secret; empty if the stack in that namespace is not ours, or there is none."""
-    found = _kube.get(api, f"/api/v1/namespaces/{namespace}/configmaps/{RECORD}", absent_is_empty=True)
+    """Return what the stack's record says: helm_release and adapter.
+
+    Empty if the stack in that namespace is not ours, or there is none, or the account may not see it and so could not remove it either.
+    """
+    try:
+        found = _kube.get(api, f"/api/v1/namespaces/{namespace}/configmaps/{RECORD}", absent_is_empty=True)
+    except _kube.RequestError as error:
+        if error.status != 403:
+            raise
+        return {}
     return (found or {}).get("data") or {}
 
 

@@ -116,6 +116,28 @@ def test_a_stack_goes_with_the_last_release(run, cluster, tmp_path, asked, other
     assert ("stack-kubelet" in [entry["metadata"]["name"] for entry in found["leftovers"]]) == goes
 
 
+def test_an_account_of_one_namespace_can_clean_up(run, cluster):
+    """It may list the ConfigMaps of its namespace, and nothing else."""
+    own = monitor("example", "triton")
+    for prefix, plural, _version, _kind in _monitoring.KINDS:
+        cluster.answers |= {f"{prefix}/{plural}": 403, f"{prefix}/namespaces/triton/{plural}": 403, f"{prefix}/namespaces/monitoring/{plural}": 403}
+    cluster.answers |= {
+        "/api/v1/namespaces/triton/configmaps": {"items": [own]},
+        f"/api/v1/namespaces/monitoring/configmaps/{_monitoring.RECORD}": 403,
+        "/api/v1/namespaces/monitoring/secrets/kube-prometheus-stack-grafana-admin": 403,
+        "/api/v1/namespaces/monitoring": 403,
+        "/api/v1/namespaces/triton": 403,
+    }
+    found = run(state="absent")
+    assert [entry["kind"] for entry in found["objects"]] == ["ConfigMap"]
+    assert (found["record"], found["remove_stack"], found["leftovers"], found["others"]) == ({}, False, [], [])
+
+
+def test_prometheus_objects_that_may_not_be_seen_are_an_error(run, cluster):
+    cluster.answers |= {PROMETHEUSES: 403, "/apis/monitoring.coreos.com/v1/namespaces/monitoring/prometheuses": 403}
+    assert "403" in run()["msg"]
+
+
 def test_objects_of_another_namespace_are_stale_too():
     found = [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": place}} for place in ("x", "y")]
     assert not_among(found, objects=found[:1]) == found[1:]
