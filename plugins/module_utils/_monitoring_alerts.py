@@ -70,7 +70,9 @@ _ALERTS = (
         "5m",
         "$missing_models"
         '(max by (namespace, pod) (kube_pod_status_ready{$pods,condition="true"}) == 0 and on (namespace, pod) up{$s} == 1)'
-        ' or max by (namespace, pod) (kube_pod_container_status_waiting_reason{$pods,reason="CrashLoopBackOff"}) > 0',
+        # The reason is there only between two attempts. Not ready rather than not known to be ready: a pod that is gone no longer crashes.
+        ' or (max by (namespace, pod) (max_over_time(kube_pod_container_status_waiting_reason{$pods,reason="CrashLoopBackOff"}[10m])) > 0'
+        ' and on (namespace, pod) kube_pod_status_ready{$pods,condition="true"} == 0)',
         "{{ with $$labels.model }}Model {{ . }} is not on{{ else }}Not every model is ready on{{ end }} pod {{ $$labels.pod }} of $release.",
         "Run playbooks/status.yml: it shows what Triton says about the model. Check the repository with the module triton_repository_info.",
     ),
@@ -97,7 +99,9 @@ _ALERTS = (
         "warning",
         "5m",
         "max by (namespace, horizontalpodautoscaler)"
-        ' (kube_horizontalpodautoscaler_status_condition{$autoscaler,condition="ScalingActive",status="true"}) == 0',
+        ' (kube_horizontalpodautoscaler_status_condition{$autoscaler,condition="ScalingActive",status="true"}) == 0'
+        # Of a target that is scaled to zero, the autoscaler says the same.
+        " unless on (namespace) kube_deployment_spec_replicas{$deployment} == 0",
         "The autoscaler of $release cannot read its metric.",
         "Follow the metric from target to rule, adapter and HPA with playbooks/status.yml.",
     ),
@@ -201,7 +205,9 @@ def _missing_models(options: dict) -> str:
 
 def _expiry(options: dict) -> Alert:
     """Return the rule for what has an end that is known, and for cert-manager's certificates of the namespace."""
-    managed = f'certmanager_certificate_expiration_timestamp_seconds{{namespace="{options["namespace"]}"}} - time()'
+    # As with NVIDIA's exporter, the namespace is in exported_namespace unless the scrape honours cert-manager's labels.
+    series, namespace = "certmanager_certificate_expiration_timestamp_seconds", options["namespace"]
+    managed = f'max by (name) ({series}{{exported_namespace="{namespace}"}} or {series}{{namespace="{namespace}",exported_namespace=""}}) - time()'
     ends = [(f'label_replace({managed}, "subject", "$$1", "name", "(.*)")', "certificate")]
     for item in options["expirations"]:
         end = datetime.datetime.fromisoformat(str(item["expires"])).timestamp()
