@@ -148,11 +148,12 @@ def fullname(helm: str) -> str:
     return helm[:LONGEST].rstrip("-")
 
 
-def leftovers(api, namespace: str, name: str, volumes: bool) -> list[dict]:
+def leftovers(api, namespace: str, helm: str, volumes: bool) -> list[dict]:
     """Return what `helm uninstall` leaves of the stack but Secrets, fit for kubernetes.core.k8s, whether it is there or not; claims only if they are.
 
-    :param name: what the stack's names begin with
+    :param helm: name of the stack's Helm release
     """
+    name = fullname(helm)
     rbac = "rbac.authorization.k8s.io/v1"
     admission = f"{name}-admission"
     found = [_definition("v1", "Service", f"{name}-kubelet", "kube-system")]
@@ -166,7 +167,7 @@ def leftovers(api, namespace: str, name: str, volumes: bool) -> list[dict]:
         owners = [selector(**{"operator.prometheus.io/name": f"{name}-{part}"}) for part in ("prometheus", "alertmanager")]
         owners += [
             selector(alertmanager=f"{name}-alertmanager"),
-            selector(**{"app.kubernetes.io/instance": name, "app.kubernetes.io/name": "grafana"}),
+            selector(**{"app.kubernetes.io/instance": helm, "app.kubernetes.io/name": "grafana"}),
         ]
         claims = {
             entry["metadata"]["name"]

@@ -9,7 +9,7 @@ import base64
 import pytest
 
 from ansible_collections.mlserving.triton.plugins.filter.not_among import not_among
-from ansible_collections.mlserving.triton.plugins.module_utils import _cluster, _dashboards, _monitoring
+from ansible_collections.mlserving.triton.plugins.module_utils import _cluster, _dashboards, _kube, _monitoring
 from ansible_collections.mlserving.triton.plugins.modules import triton_crds, triton_monitoring_info
 from ansible_collections.mlserving.triton.tests.unit.plugins.fake_cluster import FakeCluster
 
@@ -136,6 +136,29 @@ def test_an_account_of_one_namespace_can_clean_up(run, cluster):
 def test_prometheus_objects_that_may_not_be_seen_are_an_error(run, cluster):
     cluster.answers |= {PROMETHEUSES: 403, "/apis/monitoring.coreos.com/v1/namespaces/monitoring/prometheuses": 403}
     assert "403" in run()["msg"]
+
+
+def test_the_claims_of_a_stack_with_a_long_name_are_found(cluster, api):
+    """The chart's names are cut to 26 characters, and Helm's label has the whole name."""
+    asked = []
+    claims = "/api/v1/namespaces/monitoring/persistentvolumeclaims"
+    cluster.answers[claims] = {"items": [{"metadata": {"name": "grafana"}}]}
+    original = _kube.get
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_kube, "get", lambda api, path, **more: asked.append(path) or original(api, path, **more))
+        found = _monitoring.leftovers(api, "monitoring", "kube-prometheus-stack-of-team-a", True)
+    assert any("app.kubernetes.io/instance%3Dkube-prometheus-stack-of-team-a,app.kubernetes.io/name%3Dgrafana" in path for path in asked)
+    assert found[0]["metadata"]["name"] == "kube-prometheus-stack-of-t-kubelet" and found[-1]["metadata"]["name"] == "grafana"
+
+
+def test_only_the_kinds_of_the_releases_objects_count_as_served(run, cluster):
+    for kinds, monitor_kind, served in (
+        (("prometheusrules", "servicemonitors"), "ServiceMonitor", True),
+        (("prometheusrules", "servicemonitors"), "PodMonitor", False),
+        (("servicemonitors",), "ServiceMonitor", False),
+    ):
+        cluster.answers["/apis/monitoring.coreos.com/v1"] = {"resources": [{"name": kind} for kind in kinds]}
+        assert run(state="absent", monitor=monitor_kind)["kinds_served"] == served
 
 
 def test_objects_of_another_namespace_are_stale_too():
