@@ -114,8 +114,9 @@ _ALERTS = (
         "Serve fewer models or instances on it, or smaller batches: the next allocation may fail.",
     ),
 )
+LATENCY = "TritonLatencyObjective"
 _LATENCY = Alert(
-    "TritonLatencyObjective",
+    LATENCY,
     "critical",
     "0s",
     "",
