@@ -107,12 +107,21 @@ def served(api) -> set[str]:
     return found & set(CRDS)
 
 
-def custom_objects(api) -> list[str]:
-    """Return every object of the operator's kinds, as "Kind namespace/name"."""
+def custom_objects(api, but: list[dict] | None = None, but_of: list[str] | None = None) -> list[str]:
+    """Return every object of the operator's kinds, as "Kind namespace/name".
+
+    :param but: objects that are left out, as objects() returns them
+    :param but_of: Helm releases (NAMESPACE/NAME) whose objects are left out
+    """
     found = []
+    left_out = {(f"{entry['kind'].lower()}s", entry["metadata"]["namespace"], entry["metadata"]["name"]) for entry in but or []}
     for plural, version in CRDS.items():
         answer = _kube.get(api, f"/apis/{GROUP}/{version}/{plural}", absent_is_empty=True, accept=METADATA) or {}
-        found += [f"{plural} {entry['metadata']['namespace']}/{entry['metadata']['name']}" for entry in answer.get("items") or []]
+        for entry in answer.get("items") or []:
+            namespace, name, notes = entry["metadata"]["namespace"], entry["metadata"]["name"], entry["metadata"].get("annotations") or {}
+            helm = f"{notes.get('meta.helm.sh/release-namespace')}/{notes.get('meta.helm.sh/release-name')}"
+            if (plural, namespace, name) not in left_out and helm not in (but_of or []):
+                found.append(f"{plural} {namespace}/{name}")
     return found
 
 

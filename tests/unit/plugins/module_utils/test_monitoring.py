@@ -67,6 +67,20 @@ def test_definitions_stay_while_somebody_has_objects(run_module, cluster):
     assert run_module(triton_crds, {"host": cluster.url, "state": "absent"}, check=True)["deleted"] == []
 
 
+def test_in_check_mode_objects_that_a_real_run_has_removed_by_then_do_not_count(run_module, cluster):
+    crd = "servicemonitors.monitoring.coreos.com"
+    own, others, chart = monitor("example", "triton"), monitor("x", "team"), monitor("stack", "monitoring")
+    chart["metadata"]["annotations"] = {"meta.helm.sh/release-name": "stack", "meta.helm.sh/release-namespace": "monitoring"}
+    cluster.answers[triton_crds.PATH] = {"items": [definition(crd, "0.91.0", **{"app.kubernetes.io/managed-by": "mlserving.triton"})]}
+    going = {"going_objects": [{"kind": "ServiceMonitor", **own}], "going_releases": ["monitoring/stack"]}
+    options = {"host": cluster.url, "state": "absent", **going}
+    cluster.answers[MONITORS] = {"items": [own, chart]}
+    assert run_module(triton_crds, options, check=True)["deleted"] == [crd]
+    assert not run_module(triton_crds, options)["deleted"], "they are there"
+    cluster.answers[MONITORS] = {"items": [own, chart, others]}
+    assert run_module(triton_crds, options, check=True)["kept"][0].endswith("of these kinds: servicemonitors team/x-triton")
+
+
 @pytest.fixture
 def run(run_module, cluster):
     kinds = [{"name": name} for name in _monitoring.CRDS]
