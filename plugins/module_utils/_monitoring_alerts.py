@@ -68,9 +68,9 @@ _ALERTS = (
         "TritonModelLoadFailed",
         "critical",
         "5m",
+        # That it waits after a crash is told only between two attempts. What is not ready now is asked for too: a pod that is gone no longer crashes.
         "$missing_models"
         '(max by (namespace, pod) (kube_pod_status_ready{$pods,condition="true"}) == 0 and on (namespace, pod) up{$s} == 1)'
-        # The reason is there only between two attempts. Not ready rather than not known to be ready: a pod that is gone no longer crashes.
         ' or (max by (namespace, pod) (max_over_time(kube_pod_container_status_waiting_reason{$pods,reason="CrashLoopBackOff"}[10m])) > 0'
         ' and on (namespace, pod) kube_pod_status_ready{$pods,condition="true"} == 0)',
         "{{ with $$labels.model }}Model {{ . }} is not on{{ else }}Not every model is ready on{{ end }} pod {{ $$labels.pod }} of $release.",

@@ -226,10 +226,7 @@ CASES = {
     ),
     "a certificate ends in a week, and two scrapes have it that do not honour its labels": (
         "TritonExpiresSoon",
-        {
-            f'{CERTIFICATES}{{namespace="cert-manager",exported_namespace="triton",name="front",job="{job}"}}': "605400x480"
-            for job in ("one", "two")
-        },
+        {f'{CERTIFICATES}{{namespace="cert-manager",exported_namespace="triton",name="front",job="{job}"}}': "605400x480" for job in ("one", "two")},
         "4m",
         [{"kind": "certificate", "subject": "front", "name": "front"}],
     ),
