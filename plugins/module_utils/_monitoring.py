@@ -39,9 +39,12 @@ METADATA = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io,app
 LONGEST = 26
 
 
-def items(api, prefix: str, resource: str, namespaces: list[str], query: str = "", accept: str = METADATA) -> list[dict]:
+def items(
+    api, prefix: str, resource: str, namespaces: list[str], query: str = "", accept: str = METADATA, refused_is_empty: bool = False
+) -> list[dict]:
     """Return the cluster's objects of a kind; only those of ``namespaces`` where the account may not list them all.
 
+    :param refused_is_empty: leave out those of ``namespaces`` that may not be seen either
     :raises _kube.RequestError: the cluster does not answer, or refuses those as well
     """
     try:
@@ -51,7 +54,13 @@ def items(api, prefix: str, resource: str, namespaces: list[str], query: str = "
             raise
     found = []
     for namespace in sorted(set(filter(None, namespaces))):
-        found += (_kube.get(api, f"{prefix}/namespaces/{namespace}/{resource}{query}", absent_is_empty=True, accept=accept) or {}).get("items") or []
+        try:
+            listed = _kube.get(api, f"{prefix}/namespaces/{namespace}/{resource}{query}", absent_is_empty=True, accept=accept) or {}
+        except _kube.RequestError as error:
+            if error.status != 403 or not refused_is_empty:
+                raise
+            continue
+        found += listed.get("items") or []
     return found
 
 
@@ -61,11 +70,14 @@ def selector(**labels: str) -> str:
 
 
 def objects(api, namespaces: list[str]) -> list[dict]:
-    """Return the objects of all our releases' monitoring: apiVersion, kind, metadata (name, namespace), release and release_namespace."""
+    """Return the objects of all our releases' monitoring: apiVersion, kind, metadata (name, namespace), release and release_namespace.
+
+    What the account may not see is left out: cleanup.yml runs with rights in the release's namespace only, which need not be monitored.
+    """
     query = selector(**{_secret.MANAGED_BY: _secret.OWNER, _secret.COMPONENT: COMPONENT})
     found = []
     for prefix, resource, version, kind in KINDS:
-        for entry in items(api, prefix, resource, namespaces, query):
+        for entry in items(api, prefix, resource, namespaces, query, refused_is_empty=True):
             metadata, labels = entry["metadata"], entry["metadata"].get("labels") or {}
             found.append(
                 {
@@ -95,18 +107,35 @@ def served(api) -> set[str]:
     return found & set(CRDS)
 
 
-def custom_objects(api) -> list[str]:
-    """Return every object of the operator's kinds, as "Kind namespace/name"."""
+def custom_objects(api, but: list[dict] | None = None, but_of: list[str] | None = None) -> list[str]:
+    """Return every object of the operator's kinds, as "Kind namespace/name".
+
+    :param but: objects that are left out, as objects() returns them
+    :param but_of: Helm releases (NAMESPACE/NAME) whose objects are left out
+    """
     found = []
+    left_out = {(f"{entry['kind'].lower()}s", entry["metadata"]["namespace"], entry["metadata"]["name"]) for entry in but or []}
     for plural, version in CRDS.items():
         answer = _kube.get(api, f"/apis/{GROUP}/{version}/{plural}", absent_is_empty=True, accept=METADATA) or {}
-        found += [f"{plural} {entry['metadata']['namespace']}/{entry['metadata']['name']}" for entry in answer.get("items") or []]
+        for entry in answer.get("items") or []:
+            namespace, name, notes = entry["metadata"]["namespace"], entry["metadata"]["name"], entry["metadata"].get("annotations") or {}
+            helm = f"{notes.get('meta.helm.sh/release-namespace')}/{notes.get('meta.helm.sh/release-name')}"
+            if (plural, namespace, name) not in left_out and helm not in (but_of or []):
+                found.append(f"{plural} {namespace}/{name}")
     return found
 
 
 def record(api, namespace: str) -> dict:
-    """Return what the stack's record says: helm_release, adapter and secret; empty if the stack in that namespace is not ours, or there is none."""
-    found = _kube.get(api, f"/api/v1/namespaces/{namespace}/configmaps/{RECORD}", absent_is_empty=True)
+    """Return what the stack's record says: helm_release and adapter.
+
+    Empty if the stack in that namespace is not ours, or there is none, or the account may not see it and so could not remove it either.
+    """
+    try:
+        found = _kube.get(api, f"/api/v1/namespaces/{namespace}/configmaps/{RECORD}", absent_is_empty=True)
+    except _kube.RequestError as error:
+        if error.status != 403:
+            raise
+        return {}
     return (found or {}).get("data") or {}
 
 
@@ -128,11 +157,12 @@ def fullname(helm: str) -> str:
     return helm[:LONGEST].rstrip("-")
 
 
-def leftovers(api, namespace: str, name: str, volumes: bool) -> list[dict]:
+def leftovers(api, namespace: str, helm: str, volumes: bool) -> list[dict]:
     """Return what `helm uninstall` leaves of the stack but Secrets, fit for kubernetes.core.k8s, whether it is there or not; claims only if they are.
 
-    :param name: what the stack's names begin with
+    :param helm: name of the stack's Helm release
     """
+    name = fullname(helm)
     rbac = "rbac.authorization.k8s.io/v1"
     admission = f"{name}-admission"
     found = [_definition("v1", "Service", f"{name}-kubelet", "kube-system")]
@@ -146,7 +176,7 @@ def leftovers(api, namespace: str, name: str, volumes: bool) -> list[dict]:
         owners = [selector(**{"operator.prometheus.io/name": f"{name}-{part}"}) for part in ("prometheus", "alertmanager")]
         owners += [
             selector(alertmanager=f"{name}-alertmanager"),
-            selector(**{"app.kubernetes.io/instance": name, "app.kubernetes.io/name": "grafana"}),
+            selector(**{"app.kubernetes.io/instance": helm, "app.kubernetes.io/name": "grafana"}),
         ]
         claims = {
             entry["metadata"]["name"]

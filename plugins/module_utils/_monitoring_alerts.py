@@ -33,7 +33,8 @@ _ALERTS = (
         "TritonNoReadyReplica",
         "critical",
         "2m",
-        "(max by (namespace, release) (up{$s}) == 0)"
+        # Both have the same labels, so that only one is left where both hold: Prometheus refuses a rule that finds an alert twice.
+        "(max by (namespace) (up{$s}) == 0)"
         " or (max by (namespace) (kube_deployment_status_replicas_ready{$deployment}) == 0 and on (namespace) kube_deployment_spec_replicas{$deployment} > 0)",
         "No replica of $release can answer.",
         "Run playbooks/status.yml: it says why the replicas are not ready. If a release was just rolled out, go back with playbooks/rollback.yml.",
@@ -67,9 +68,11 @@ _ALERTS = (
         "TritonModelLoadFailed",
         "critical",
         "5m",
+        # That it waits after a crash is told only between two attempts. What is not ready now is asked for too: a pod that is gone no longer crashes.
         "$missing_models"
         '(max by (namespace, pod) (kube_pod_status_ready{$pods,condition="true"}) == 0 and on (namespace, pod) up{$s} == 1)'
-        ' or max by (namespace, pod) (kube_pod_container_status_waiting_reason{$pods,reason="CrashLoopBackOff"}) > 0',
+        ' or (max by (namespace, pod) (max_over_time(kube_pod_container_status_waiting_reason{$pods,reason="CrashLoopBackOff"}[10m])) > 0'
+        ' and on (namespace, pod) kube_pod_status_ready{$pods,condition="true"} == 0)',
         "{{ with $$labels.model }}Model {{ . }} is not on{{ else }}Not every model is ready on{{ end }} pod {{ $$labels.pod }} of $release.",
         "Run playbooks/status.yml: it shows what Triton says about the model. Check the repository with the module triton_repository_info.",
     ),
@@ -96,7 +99,9 @@ _ALERTS = (
         "warning",
         "5m",
         "max by (namespace, horizontalpodautoscaler)"
-        ' (kube_horizontalpodautoscaler_status_condition{$autoscaler,condition="ScalingActive",status="true"}) == 0',
+        ' (kube_horizontalpodautoscaler_status_condition{$autoscaler,condition="ScalingActive",status="true"}) == 0'
+        # Of a target that is scaled to zero, the autoscaler says the same.
+        " unless on (namespace) kube_deployment_spec_replicas{$deployment} == 0",
         "The autoscaler of $release cannot read its metric.",
         "Follow the metric from target to rule, adapter and HPA with playbooks/status.yml.",
     ),
@@ -109,8 +114,9 @@ _ALERTS = (
         "Serve fewer models or instances on it, or smaller batches: the next allocation may fail.",
     ),
 )
+LATENCY = "TritonLatencyObjective"
 _LATENCY = Alert(
-    "TritonLatencyObjective",
+    LATENCY,
     "critical",
     "0s",
     "",
@@ -200,7 +206,9 @@ def _missing_models(options: dict) -> str:
 
 def _expiry(options: dict) -> Alert:
     """Return the rule for what has an end that is known, and for cert-manager's certificates of the namespace."""
-    managed = f'certmanager_certificate_expiration_timestamp_seconds{{namespace="{options["namespace"]}"}} - time()'
+    # As with NVIDIA's exporter, the namespace is in exported_namespace unless the scrape honours cert-manager's labels.
+    series, namespace = "certmanager_certificate_expiration_timestamp_seconds", options["namespace"]
+    managed = f'max by (name) ({series}{{exported_namespace="{namespace}"}} or {series}{{namespace="{namespace}",exported_namespace=""}}) - time()'
     ends = [(f'label_replace({managed}, "subject", "$$1", "name", "(.*)")', "certificate")]
     for item in options["expirations"]:
         end = datetime.datetime.fromisoformat(str(item["expires"])).timestamp()

@@ -61,7 +61,7 @@ def _check(options: dict) -> None:
         *(problem for number, pair in enumerate(options["burn_windows"]) for problem in _pair(f"burn_windows[{number}]", pair)),
         *(_expiration(f"expirations[{number}]", item) for number, item in enumerate(options["expirations"])),
     ]
-    found = [problem for problem in problems if problem]
+    found = [problem for problem in problems if problem] or _out_of_reach(options)
     if found:
         raise ValueError("; ".join(found))
 
@@ -85,6 +85,21 @@ def _pair(name: str, pair: dict) -> list[str | None]:
     if missing:
         return [f"monitoring_{name} lacks {', '.join(sorted(missing))}"]
     return [_duration(f"{name}.long", pair["long"]), _duration(f"{name}.short", pair["short"]), _number(pair, "factor", 0, None, f"{name}.")]
+
+
+def _out_of_reach(options: dict) -> list[str]:
+    """Return which factors the budget cannot be used up at, even if every request is slow: the alert would never fire."""
+    if not options["alerts"] or _monitoring_alerts.LATENCY in options["alerts_off"]:
+        return []
+    target = options["latency_target"]
+    most = 1 / (1 - float(target))
+    return [
+        f"monitoring_burn_windows[{number}].factor is {pair['factor']!r}, but with monitoring_latency_target {target!r} the budget is never used up more than "
+        f"{most:.4g} times too fast: give a factor less than that, or a target greater than {1 - 1 / float(pair['factor']):.4g}"
+        for number, pair in enumerate(options["burn_windows"])
+        # 1 / (1 - 0.9) is a little more than 10 here.
+        if float(pair["factor"]) >= most * (1 - 1e-9)
+    ]
 
 
 def _expiration(name: str, item: dict) -> str | None:

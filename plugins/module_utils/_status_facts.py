@@ -166,7 +166,9 @@ def service(services: list[dict], name: str, spec: dict) -> dict | None:
 def autoscaler(found: dict) -> dict:
     """Return name, min, max, current, desired, and troubles: its conditions that are not as they should be, in words."""
     spec, status = found["spec"], found.get("status") or {}
-    bad = [entry for entry in status.get("conditions") or [] if entry["status"] != ("False" if entry["type"] == "ScalingLimited" else "True")]
+    # Disabled: its target is scaled to zero.
+    conditions = [entry for entry in status.get("conditions") or [] if entry.get("reason") != "ScalingDisabled"]
+    bad = [entry for entry in conditions if entry["status"] != ("False" if entry["type"] == "ScalingLimited" else "True")]
     return {
         "name": found["metadata"]["name"],
         "min": spec.get("minReplicas") or 1,

@@ -36,6 +36,18 @@ options:
     type: str
     choices: [present, absent]
     default: present
+  going_objects:
+    description:
+      - With O(state=absent), objects that do not count in check mode, since a real run has removed them by then. They have C(kind) and C(metadata), as
+        M(mlserving.triton.triton_monitoring_info) returns them.
+    type: list
+    elements: dict
+    default: []
+  going_releases:
+    description: Helm releases, each as C(NAMESPACE/NAME), whose objects do not count for the same reason.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
@@ -190,7 +202,8 @@ def present(module: AnsibleModule, api, there: dict[str, dict]) -> dict:
 def absent(module: AnsibleModule, api, there: dict[str, dict]) -> dict:
     """Delete those that are ours, unless there are objects; return the result."""
     ours = sorted(name for name, metadata in there.items() if (metadata.get("labels") or {}).get(_secret.MANAGED_BY) == _secret.OWNER)
-    objects = _monitoring.custom_objects(api) if ours else []
+    going = [module.params["going_objects"], module.params["going_releases"]] if module.check_mode else []
+    objects = _monitoring.custom_objects(api, *going) if ours else []
     if objects:
         reason = (
             f"the CRDs of {_monitoring.GROUP}: somebody has objects of these kinds: {', '.join(objects[:10])}{' and more' if objects[10:] else ''}"
@@ -209,7 +222,13 @@ def _definitions(api) -> dict[str, dict]:
 
 def main():
     module = AnsibleModule(
-        {**_cluster.ARGUMENT_SPEC, **_helm.ARGUMENT_SPEC, "state": {"type": "str", "choices": ["present", "absent"], "default": "present"}},
+        {
+            **_cluster.ARGUMENT_SPEC,
+            **_helm.ARGUMENT_SPEC,
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "going_objects": {"type": "list", "elements": "dict", "default": []},
+            "going_releases": {"type": "list", "elements": "str", "default": []},
+        },
         required_if=[("state", "present", ["chart"])],
         supports_check_mode=True,
     )

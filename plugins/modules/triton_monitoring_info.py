@@ -172,7 +172,7 @@ leftovers:
   elements: dict
   sample: [{apiVersion: v1, kind: Service, metadata: {name: kube-prometheus-stack-kubelet, namespace: kube-system}}]
 kinds_served:
-  description: Whether the cluster has the operator's kinds already.
+  description: Whether the cluster has the operator's kinds that the release's objects are of.
   returned: always
   type: bool
   sample: true
@@ -390,14 +390,16 @@ def main():
             "others": sorted({f"{entry['release_namespace']}/{entry['release']}" for entry in there} - {"/".join(of_release)}),
             "namespace_exists": bool(_rights.namespace_phase(api, params["namespace"])),
             "release_namespace_exists": bool(_rights.namespace_phase(api, params["release_namespace"])),
-            "kinds_served": set(_monitoring.CRDS) <= _monitoring.served(api),
+            "kinds_served": {"prometheusrules", f"{params['monitor'].lower()}s"} <= _monitoring.served(api),
             "grafana_secret_exists": _secret_exists(api, params["namespace"], params["grafana_secret"] or f"{fullname}-grafana-admin"),
         }
         problems = []
         if params["state"] == "absent":
             asked = params["remove_stack"] == "always" or (params["remove_stack"] == "auto" and not found["others"])
             found["remove_stack"] = bool(record) and asked
-            found["leftovers"] = _monitoring.leftovers(api, params["namespace"], fullname, params["delete_volumes"]) if found["remove_stack"] else []
+            found["leftovers"] = []
+            if found["remove_stack"]:
+                found["leftovers"] = _monitoring.leftovers(api, params["namespace"], record["helm_release"], params["delete_volumes"])
             more, problems = look_at_helm(module, []) if found["remove_stack"] else ({}, [])
         elif params["method"] == "helm":
             more, problems = look_at_stack(module, api, found)

@@ -9,7 +9,7 @@ import base64
 import pytest
 
 from ansible_collections.mlserving.triton.plugins.filter.not_among import not_among
-from ansible_collections.mlserving.triton.plugins.module_utils import _cluster, _dashboards, _monitoring
+from ansible_collections.mlserving.triton.plugins.module_utils import _cluster, _dashboards, _kube, _monitoring
 from ansible_collections.mlserving.triton.plugins.modules import triton_crds, triton_monitoring_info
 from ansible_collections.mlserving.triton.tests.unit.plugins.fake_cluster import FakeCluster
 
@@ -67,6 +67,20 @@ def test_definitions_stay_while_somebody_has_objects(run_module, cluster):
     assert run_module(triton_crds, {"host": cluster.url, "state": "absent"}, check=True)["deleted"] == []
 
 
+def test_in_check_mode_objects_that_a_real_run_has_removed_by_then_do_not_count(run_module, cluster):
+    crd = "servicemonitors.monitoring.coreos.com"
+    own, others, chart = monitor("example", "triton"), monitor("x", "team"), monitor("stack", "monitoring")
+    chart["metadata"]["annotations"] = {"meta.helm.sh/release-name": "stack", "meta.helm.sh/release-namespace": "monitoring"}
+    cluster.answers[triton_crds.PATH] = {"items": [definition(crd, "0.91.0", **{"app.kubernetes.io/managed-by": "mlserving.triton"})]}
+    going = {"going_objects": [{"kind": "ServiceMonitor", **own}], "going_releases": ["monitoring/stack"]}
+    options = {"host": cluster.url, "state": "absent", **going}
+    cluster.answers[MONITORS] = {"items": [own, chart]}
+    assert run_module(triton_crds, options, check=True)["deleted"] == [crd]
+    assert not run_module(triton_crds, options)["deleted"], "they are there"
+    cluster.answers[MONITORS] = {"items": [own, chart, others]}
+    assert run_module(triton_crds, options, check=True)["kept"][0].endswith("of these kinds: servicemonitors team/x-triton")
+
+
 @pytest.fixture
 def run(run_module, cluster):
     kinds = [{"name": name} for name in _monitoring.CRDS]
@@ -114,6 +128,51 @@ def test_a_stack_goes_with_the_last_release(run, cluster, tmp_path, asked, other
     found = run(state="absent", remove_stack=asked, helm_binary=str(helm))
     assert found["remove_stack"] == goes and [entry["metadata"]["name"] for entry in found["objects"]] == ["example-triton"]
     assert ("stack-kubelet" in [entry["metadata"]["name"] for entry in found["leftovers"]]) == goes
+
+
+def test_an_account_of_one_namespace_can_clean_up(run, cluster):
+    """It may list the ConfigMaps of its namespace, and nothing else."""
+    own = monitor("example", "triton")
+    for prefix, plural, _version, _kind in _monitoring.KINDS:
+        cluster.answers |= {f"{prefix}/{plural}": 403, f"{prefix}/namespaces/triton/{plural}": 403, f"{prefix}/namespaces/monitoring/{plural}": 403}
+    cluster.answers |= {
+        "/api/v1/namespaces/triton/configmaps": {"items": [own]},
+        f"/api/v1/namespaces/monitoring/configmaps/{_monitoring.RECORD}": 403,
+        "/api/v1/namespaces/monitoring/secrets/kube-prometheus-stack-grafana-admin": 403,
+        "/api/v1/namespaces/monitoring": 403,
+        "/api/v1/namespaces/triton": 403,
+    }
+    found = run(state="absent")
+    assert [entry["kind"] for entry in found["objects"]] == ["ConfigMap"]
+    assert (found["record"], found["remove_stack"], found["leftovers"], found["others"]) == ({}, False, [], [])
+
+
+def test_prometheus_objects_that_may_not_be_seen_are_an_error(run, cluster):
+    cluster.answers |= {PROMETHEUSES: 403, "/apis/monitoring.coreos.com/v1/namespaces/monitoring/prometheuses": 403}
+    assert "403" in run()["msg"]
+
+
+def test_the_claims_of_a_stack_with_a_long_name_are_found(cluster, api):
+    """The chart's names are cut to 26 characters, and Helm's label has the whole name."""
+    asked = []
+    claims = "/api/v1/namespaces/monitoring/persistentvolumeclaims"
+    cluster.answers[claims] = {"items": [{"metadata": {"name": "grafana"}}]}
+    original = _kube.get
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_kube, "get", lambda api, path, **more: asked.append(path) or original(api, path, **more))
+        found = _monitoring.leftovers(api, "monitoring", "kube-prometheus-stack-of-team-a", True)
+    assert any("app.kubernetes.io/instance%3Dkube-prometheus-stack-of-team-a,app.kubernetes.io/name%3Dgrafana" in path for path in asked)
+    assert found[0]["metadata"]["name"] == "kube-prometheus-stack-of-t-kubelet" and found[-1]["metadata"]["name"] == "grafana"
+
+
+def test_only_the_kinds_of_the_releases_objects_count_as_served(run, cluster):
+    for kinds, monitor_kind, served in (
+        (("prometheusrules", "servicemonitors"), "ServiceMonitor", True),
+        (("prometheusrules", "servicemonitors"), "PodMonitor", False),
+        (("servicemonitors",), "ServiceMonitor", False),
+    ):
+        cluster.answers["/apis/monitoring.coreos.com/v1"] = {"resources": [{"name": kind} for kind in kinds]}
+        assert run(state="absent", monitor=monitor_kind)["kinds_served"] == served
 
 
 def test_objects_of_another_namespace_are_stale_too():

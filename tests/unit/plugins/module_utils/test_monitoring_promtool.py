@@ -26,7 +26,11 @@ NAME = "example-triton-inference-server"
 POD = f'namespace="triton",release="example",pod="{NAME}-7d9f-aaaaa"'
 OTHER = f'namespace="triton",release="example",pod="{NAME}-7d9f-bbbbb"'
 EXPORTED = POD.replace('release="example",', "").replace("namespace=", "exported_namespace=").replace("pod=", "exported_pod=")
+#: kube-state-metrics knows no releases.
+READY = f'kube_pod_status_ready{{{POD},condition="true"}}'.replace('release="example",', "")
+CRASHES = f'kube_pod_container_status_waiting_reason{{{POD},reason="CrashLoopBackOff"}}'.replace('release="example",', "")
 DEPLOYMENT = f'namespace="triton",deployment="{NAME}"'
+CERTIFICATES = "certmanager_certificate_expiration_timestamp_seconds"
 AUTOSCALER = f'namespace="triton",horizontalpodautoscaler="{NAME}"'
 
 pytestmark = pytest.mark.skipif(not PROMTOOL, reason="there is no promtool")
@@ -64,6 +68,16 @@ CASES = {
         "TritonNoReadyReplica",
         {
             f"up{{{POD}}}": "1x40",
+            f"kube_deployment_status_replicas_ready{{{DEPLOYMENT}}}": "0x40",
+            f"kube_deployment_spec_replicas{{{DEPLOYMENT}}}": "2x40",
+        },
+        "5m",
+        [{}],
+    ),
+    "every target is down, and the Deployment has none": (
+        "TritonNoReadyReplica",
+        {
+            f"up{{{POD}}}": "0x40",
             f"kube_deployment_status_replicas_ready{{{DEPLOYMENT}}}": "0x40",
             f"kube_deployment_spec_replicas{{{DEPLOYMENT}}}": "2x40",
         },
@@ -122,19 +136,28 @@ CASES = {
     ),
     "it answers but is not ready": (
         "TritonModelLoadFailed",
-        {**serving(), **serving(POD, "urgent"), f'kube_pod_status_ready{{{POD},condition="true"}}'.replace('release="example",', ""): "0x480"},
+        {**serving(), **serving(POD, "urgent"), READY: "0x480"},
         "10m",
         [{"pod": POD.split('"')[5]}],
     ),
     "it crashes while it loads": (
         "TritonModelLoadFailed",
-        {f'kube_pod_container_status_waiting_reason{{{POD},reason="CrashLoopBackOff"}}'.replace('release="example",', ""): "1x480"},
+        {CRASHES: "1x480", READY: "0x480"},
         "10m",
         [{"pod": POD.split('"')[5]}],
     ),
+    # Prometheus marks a series that is no longer exposed as stale.
+    "it crashes, and loads for minutes before it does": (
+        "TritonModelLoadFailed",
+        {CRASHES: " ".join(["1x7 stale _x15"] * 20), READY: "0x480"},
+        "29m",
+        [{"pod": POD.split('"')[5]}],
+    ),
+    "it crashed, and then all went well": ("TritonModelLoadFailed", {CRASHES: "1x40 stale", READY: "0x44 1x436"}, "13m", []),
+    "it crashed, and its pod was removed": ("TritonModelLoadFailed", {CRASHES: "1x40 stale", READY: "0x40 stale"}, "13m", []),
     "every expected model is there": (
         "TritonModelLoadFailed",
-        {**serving(), **serving(POD, "urgent"), f'kube_pod_status_ready{{{POD},condition="true"}}'.replace('release="example",', ""): "1x480"},
+        {**serving(), **serving(POD, "urgent"), READY: "1x480"},
         "10m",
         [],
     ),
@@ -169,10 +192,28 @@ CASES = {
         "10m",
         [],
     ),
+    "the autoscaler has nothing to scale": (
+        "TritonAutoscalerBlind",
+        {
+            f'kube_horizontalpodautoscaler_status_condition{{{AUTOSCALER},condition="ScalingActive",status="true"}}': "0x480",
+            f"kube_deployment_spec_replicas{{{DEPLOYMENT}}}": "0x480",
+        },
+        "10m",
+        [],
+    ),
+    "the autoscaler of running replicas has no metric": (
+        "TritonAutoscalerBlind",
+        {
+            f'kube_horizontalpodautoscaler_status_condition{{{AUTOSCALER},condition="ScalingActive",status="true"}}': "0x480",
+            f"kube_deployment_spec_replicas{{{DEPLOYMENT}}}": "2x480",
+        },
+        "10m",
+        [{"horizontalpodautoscaler": NAME}],
+    ),
     # promtool's clock begins in 1970.
     "a token ends in half an hour, a certificate in a week": (
         "TritonExpiresSoon",
-        {'certmanager_certificate_expiration_timestamp_seconds{namespace="triton",name="front"}': "605400x480"},
+        {f'{CERTIFICATES}{{namespace="triton",name="front"}}': "605400x480"},
         "10m",
         [
             {"kind": "token", "subject": "s3"},
@@ -183,9 +224,21 @@ CASES = {
             },
         ],
     ),
+    "a certificate ends in a week, and two scrapes have it that do not honour its labels": (
+        "TritonExpiresSoon",
+        {f'{CERTIFICATES}{{namespace="cert-manager",exported_namespace="triton",name="front",job="{job}"}}': "605400x480" for job in ("one", "two")},
+        "4m",
+        [{"kind": "certificate", "subject": "front", "name": "front"}],
+    ),
+    "a certificate of another namespace, of a cert-manager in the release's": (
+        "TritonExpiresSoon",
+        {f'{CERTIFICATES}{{namespace="triton",exported_namespace="other",name="front"}}': "605400x480"},
+        "4m",
+        [],
+    ),
     "a certificate ends in a month, the token is not near its end": (
         "TritonExpiresSoon",
-        {'certmanager_certificate_expiration_timestamp_seconds{namespace="triton",name="front"}': "2592000x480"},
+        {f'{CERTIFICATES}{{namespace="triton",name="front"}}': "2592000x480"},
         "0m",
         [],
     ),

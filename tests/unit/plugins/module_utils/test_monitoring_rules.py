@@ -67,6 +67,11 @@ def test_a_window_has_four_scrapes(given, window):
     assert f"[{window}]" in expression("triton:requests:rate", **given)
 
 
+def test_the_halves_of_an_outage_are_one_alert():
+    """Prometheus fails a rule whose results differ in nothing but labels that the rule sets itself, such as release."""
+    assert re.findall(r"max by \(([\w, ]+)\)", expression("TritonNoReadyReplica")) == ["namespace", "namespace"]
+
+
 def test_a_model_with_an_objective_of_its_own():
     slow = expression("triton:slow_requests:rate", latency_ms=100, latency_ms_by_model={"urgent": 2.5})
     assert 'model="urgent"}) > bool 2500' in slow and 'model!="urgent"}) > bool 100000' in slow
@@ -109,6 +114,11 @@ def test_alerts_can_be_changed():
         ({"latency_quantile": "p99"}, "monitoring_latency_quantile is 'p99': give a quantile such as 0.99, or nothing for the average"),
         ({"burn_windows": [{"long": "1h", "short": "5m"}]}, "monitoring_burn_windows[0] lacks factor, severity"),
         (
+            {"latency_target": 0.9},
+            "monitoring_burn_windows[0].factor is 14.4, but with monitoring_latency_target 0.9 the budget is never used up more than 10 times too fast: "
+            "give a factor less than that, or a target greater than 0.9306",
+        ),
+        (
             {"expirations": [{"name": "s3", "kind": "key", "expires": "2027-01-31"}]},
             "give name (without spaces), kind (certificate or token) and expires",
         ),
@@ -121,6 +131,11 @@ def test_alerts_can_be_changed():
 def test_what_cannot_be_used_is_named(given, text):
     with pytest.raises(ValueError, match=re.escape(text)):
         _monitoring_rules.spec(options(**given))
+
+
+def test_a_factor_out_of_reach_is_no_matter_without_its_alert():
+    for given in ({"alerts": False}, {"alerts_off": ["TritonLatencyObjective"]}, {"burn_windows": []}):
+        assert rules(latency_target=0.9, **given)
 
 
 def test_the_dashboard_is_what_its_code_builds(tmp_path):

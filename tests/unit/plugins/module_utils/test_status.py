@@ -181,6 +181,13 @@ def test_an_autoscaler_that_cannot_scale_is_a_problem():
     )
 
 
+def test_an_autoscaler_of_a_release_that_is_scaled_to_zero_is_no_problem():
+    disabled = fake_release.condition("ScalingActive", "False", reason="ScalingDisabled", message="the replica count of the target is zero")
+    scaler = {"metadata": {"name": "demo"}, "spec": {"maxReplicas": 8}, "status": {"conditions": [disabled]}}
+    facts, problems = judged(seen([fake_release.pod("a")], autoscalers=[scaler]))
+    assert (facts["autoscaler"]["troubles"], problems) == ([], [])
+
+
 def test_a_wide_table_becomes_two():
     pods = [fake_release.pod("a", spec={"nodeName": "ip-10-0-123-231.eu-central-1.compute.internal"})]
     lines = screen(seen(pods)).splitlines()
