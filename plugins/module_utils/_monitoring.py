@@ -91,6 +91,17 @@ def objects(api, namespaces: list[str]) -> list[dict]:
     return found
 
 
+def sees_all(api) -> bool:
+    """Whether the account may see the rules, which each monitored release has, of every namespace."""
+    try:
+        _kube.get(api, f"/apis/{GROUP}/v1/prometheusrules?limit=1", absent_is_empty=True, accept=METADATA)
+    except _kube.RequestError as error:
+        if error.status == 403:
+            return False
+        raise
+    return True
+
+
 def crds(api) -> dict[str, dict]:
     """Return the metadata of the operator's custom resource definitions that are there, by the plural of their kind."""
     listed = _kube.get(api, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", accept=METADATA).get("items") or []

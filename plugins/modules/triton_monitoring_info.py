@@ -139,7 +139,7 @@ passed_over:
   elements: str
   sample: ["team/small: ruleSelector is not set, which selects nothing"]
 others:
-  description: Other releases that are monitored by objects of this collection.
+  description: Other releases that are monitored by objects of this collection. With O(state=absent), it is said if the account may not look for all.
   returned: always
   type: list
   elements: str
@@ -395,6 +395,8 @@ def main():
         }
         problems = []
         if params["state"] == "absent":
+            if record and not _monitoring.sees_all(api):
+                found["others"].append("releases of namespaces that this account may not look into")
             asked = params["remove_stack"] == "always" or (params["remove_stack"] == "auto" and not found["others"])
             found["remove_stack"] = bool(record) and asked
             found["leftovers"] = []

@@ -130,6 +130,13 @@ def test_a_stack_goes_with_the_last_release(run, cluster, tmp_path, asked, other
     assert ("stack-kubelet" in [entry["metadata"]["name"] for entry in found["leftovers"]]) == goes
 
 
+def test_a_stack_stays_where_not_all_releases_may_be_seen(run, cluster):
+    cluster.answers["/api/v1/namespaces/monitoring/configmaps/mlserving-triton-monitoring"] = {"data": {"helm_release": "kube-prometheus-stack"}}
+    cluster.answers["/apis/monitoring.coreos.com/v1/prometheusrules"] = 403
+    result = run(state="absent", remove_stack="auto")
+    assert not result["remove_stack"] and result["others"] == ["releases of namespaces that this account may not look into"]
+
+
 def test_an_account_of_one_namespace_can_clean_up(run, cluster):
     """It may list the ConfigMaps of its namespace, and nothing else."""
     own = monitor("example", "triton")
