@@ -115,6 +115,9 @@ class Cleaner:
         return {self.text(key): self._field(key, value) for key, value in part.items() if key != "managedFields"}
 
     def _field(self, key: str, value):
+        if key == "binaryData" and isinstance(value, dict):
+            # Packed: what is in it cannot be seen.
+            return {self.text(name): f"({len(content)} characters, left out)" for name, content in value.items()}
         if key in ("annotations", "data") and isinstance(value, dict):
             kept = {name: content for name, content in value.items() if name not in ANNOTATIONS_OUT}
             return {

@@ -52,7 +52,8 @@ def container(options: dict) -> dict:
     found = {
         "name": "front",
         "image": options["front_image"],
-        "command": _nginx().split(),
+        # After a restart in its pod it is not on its way out.
+        "command": ["sh", "-c", f"rm -f /tmp/leaving; exec {_nginx()}"],
         "ports": [{"name": f"front-{name}", "containerPort": number, "protocol": "TCP"} for name, number in PORTS.items()],
         "lifecycle": {"preStop": {"exec": {"command": ["sh", "-c", leave]}}},
         "readinessProbe": {"httpGet": {"path": "/v2/health/ready", "port": "front-http", **scheme}, "periodSeconds": 2},

@@ -43,6 +43,8 @@ def container(options: dict, credentials: dict, security: dict) -> dict:
             {"name": "fetch-models", "mountPath": SCRIPT, "readOnly": True},
             {"name": "model-cache", "mountPath": CACHE},
             {"name": "model-links", "mountPath": LINKS},
+            # A certificate authority's file may be in one.
+            *options["volume_mounts"],
             *own.get("volumeMounts", []),
         ],
     }

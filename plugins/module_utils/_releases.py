@@ -28,7 +28,8 @@ except ImportError:
 RELEASE = "release"
 #: Annotations: those of every release, and the prefix of what a caller adds.
 PREFIX = "mlserving.triton/"
-NUMBER, DIGEST, SECRETS = f"{PREFIX}release", f"{PREFIX}digest", f"{PREFIX}secrets"
+NUMBER, DIGEST, SECRETS, CONTENT = f"{PREFIX}release", f"{PREFIX}digest", f"{PREFIX}secrets", f"{PREFIX}content"
+OWN = (NUMBER, DIGEST, SECRETS, CONTENT)
 #: The API server takes 1 MiB of data in a ConfigMap.
 LARGEST = 2**20 - 2**14
 NAME_LENGTH = 52
@@ -40,13 +41,14 @@ class ReleaseError(_cluster.ClusterError):
 
 @dataclasses.dataclass(frozen=True)
 class Release:
-    """``number`` counts from 1; ``about`` holds the other annotations without their prefix; ``secrets`` are names."""
+    """``number`` counts from 1; ``about`` holds the other annotations without their prefix; ``secrets`` are names; ``content`` is the SHA-256 of all that is kept."""
 
     number: int
     name: str
     digest: str
     secrets: tuple[str, ...]
     about: dict
+    content: str = ""
 
 
 def without_replicas(manifests: list[dict]) -> list[dict]:
@@ -134,11 +136,12 @@ class Releases:
         return unpacked(base64.b64decode(found["binaryData"]["release"]))
 
     def write(self, name: str, number: int, data: bytes, labels: dict, annotations: dict) -> None:
+        annotations = {**annotations, NUMBER: str(number), CONTENT: hashlib.sha256(data).hexdigest()}
         body = {
             "metadata": {
                 "name": f"{name[:NAME_LENGTH]}-release-{number}",
                 "labels": {**labels, MANAGED_BY: OWNER, INSTANCE: self._release, COMPONENT: RELEASE},
-                "annotations": {**annotations, NUMBER: str(number)},
+                "annotations": annotations,
             },
             "immutable": True,
             "binaryData": {"release": base64.b64encode(data).decode()},
@@ -171,9 +174,9 @@ def in_order(items: list[dict]) -> list[Release]:
 
 def _of(metadata: dict) -> Release:
     annotations = metadata.get("annotations") or {}
-    about = {key.removeprefix(PREFIX): value for key, value in annotations.items() if key.startswith(PREFIX) and key not in (NUMBER, DIGEST, SECRETS)}
+    about = {key.removeprefix(PREFIX): value for key, value in annotations.items() if key.startswith(PREFIX) and key not in OWN}
     secrets = tuple(filter(None, annotations.get(SECRETS, "").split(",")))
-    return Release(int(annotations.get(NUMBER) or 0), metadata["name"], annotations.get(DIGEST, ""), secrets, about)
+    return Release(int(annotations.get(NUMBER) or 0), metadata["name"], annotations.get(DIGEST, ""), secrets, about, annotations.get(CONTENT, ""))
 
 
 def chosen(releases: list[Release], wanted: str) -> Release:

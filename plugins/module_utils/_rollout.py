@@ -72,6 +72,7 @@ def findings(
     events: list[dict],
     view: _scheduling.View | None = None,
     left: list[dict] | None = None,
+    leaving: bool = False,
 ) -> list[Finding]:
     """Return everything that stands in the way, the most certain first.
 
@@ -79,11 +80,14 @@ def findings(
     :param events: of these pods and their PersistentVolumeClaims, the oldest first
     :param view: of all nodes and pods, if a pod waits for a node and they may be listed
     :param left: pods of the newest ReplicaSet that have failed as a whole since the wait began
+    :param leaving: whether pods of the Deployment are on their way out, whose room others may be waiting for
     """
     found = [finding for pod in pods if not _pods.is_ready(pod) for finding in _rollout_pod.findings(pod, events, view)]
     stuck = [finding for finding in found if finding.cause == "stuck"]
     found = [finding for finding in found if finding not in stuck[1:]]
     found += _rollout_pod.leftovers(left or []) + _of_creation(deployment, replicaset) + _of_deployment(deployment)
+    if leaving:
+        found = [finding for finding in found if not finding.patience or finding.cause not in ("unschedulable", "quota")]
     return sorted(found, key=lambda finding: (finding.patience, finding.log_decides))
 
 

@@ -22,7 +22,7 @@ def findings(pod: dict, events: list[dict], view: _scheduling.View | None) -> li
     """
     name = pod["metadata"]["name"]
     own = [event for event in events if event["involvedObject"].get("name") == name and event["involvedObject"].get("kind", "Pod") == "Pod"]
-    found = _unschedulable(pod, own, events, view) + _unmountable(pod, own) + _node(pod, own) + _sandbox(pod, own)
+    found = _unschedulable(pod, own, events, view) + _unmountable(pod, own) + _node(pod, own, view) + _sandbox(pod, own)
     for status in _pods.statuses(pod):
         waiting = (status.get("state") or {}).get("waiting") or {}
         found += _image(pod, status, waiting, own) + _container_config(pod, waiting) + _crash(pod, status, own) + _not_ready(pod, status, own)
@@ -85,7 +85,9 @@ def _image(pod: dict, status: dict, waiting: dict, events: list[dict]) -> list[F
         conclusive = False
     if reason == "ErrImageNeverPull":
         todo = "The pull policy is Never and the image is not on the node: load it there, or use IfNotPresent."
-    if reason in ("ErrImagePull", "RegistryUnavailable") and not conclusive:
+    # The kubelet backs off after the first try already.
+    tries = sum(event.get("count") or 1 for event in events if event.get("reason") == "Failed" and "Failed to pull image" in event.get("message", ""))
+    if reason in ("ErrImagePull", "ImagePullBackOff", "RegistryUnavailable") and not conclusive and tries < 2:
         return []
     return [Finding("image_pull", f"pod {pod['metadata']['name']}", f"the image {status['image']} cannot be pulled: {reason}: {message}", todo)]
 
@@ -148,8 +150,9 @@ def _unschedulable(pod: dict, own: list[dict], events: list[dict], view: _schedu
     scheduled = _pods.condition(pod, "PodScheduled")
     if scheduled.get("status") != "False" or scheduled.get("reason") not in ("Unschedulable", "SchedulerError"):
         return []
-    # A node is on its way: cluster-autoscaler and Karpenter say so on the pod.
-    if any(event.get("reason") in ("TriggeredScaleUp", "Nominated") for event in own):
+    # A node is on its way: cluster-autoscaler and Karpenter say so on the pod, and only of some replicas, which are all alike, the events are read.
+    refused = any(event.get("reason") == "NotTriggerScaleUp" for event in own)
+    if any(event.get("reason") in ("TriggeredScaleUp", "Nominated") for event in (own if refused else events)):
         return []
     subject, message = f"pod {pod['metadata']['name']}", scheduled.get("message") or ""
     missing = re.search(r'persistentvolumeclaim "([^"]+)" not found', message)
@@ -160,7 +163,7 @@ def _unschedulable(pod: dict, own: list[dict], events: list[dict], view: _schedu
     if unbound:
         return unbound
     words, never = _scheduling.explain(pod, view) if view else ("", False)
-    helpless = not (view and view.autoscaler) or any(event.get("reason") == "NotTriggerScaleUp" for event in own)
+    helpless = not (view and view.autoscaler) or refused
     todo = next((todo for sign, todo in SCHEDULING_CURES if sign in message), "Correct what the message says.")
     if never and "Insufficient" in message:
         todo = "No node is large enough even when it is empty: request less, or add a larger node."
@@ -222,11 +225,20 @@ MOUNT_CURES = (
 )
 
 
+def _last(pod: dict, events: list[dict], *reasons: str) -> str:
+    """Return the last message of such an event of a pod's beginning; nothing once the kubelet has got further."""
+    if any(status.get("containerID") for status in _pods.statuses(pod)):
+        return ""
+    for event in reversed(events):
+        if event.get("reason") in ("Pulling", "Pulled", "Created", "Started"):
+            break
+        if event.get("reason") in reasons:
+            return " ".join(event.get("message", "").split())
+    return ""
+
+
 def _unmountable(pod: dict, events: list[dict]) -> list[Finding]:
-    failed = [event for event in events if event.get("reason") in ("FailedMount", "FailedAttachVolume")]
-    if not failed or any(status.get("containerID") for status in _pods.statuses(pod)):
-        return []
-    message = " ".join(failed[-1].get("message", "").split())
+    message = _last(pod, events, "FailedMount", "FailedAttachVolume")
     for pattern, cause, certain, todo in MOUNT_CURES:
         if re.search(pattern, message):
             why = f"a volume cannot be mounted: {message}"
@@ -234,20 +246,22 @@ def _unmountable(pod: dict, events: list[dict]) -> list[Finding]:
     return []
 
 
-def _node(pod: dict, events: list[dict]) -> list[Finding]:
+def _node(pod: dict, events: list[dict], view: _scheduling.View | None) -> list[Finding]:
     if not any(event.get("reason") == "NodeNotReady" for event in events):
         return []
     node = pod["spec"].get("nodeName")
+    found = next((each for each in view.nodes if each["metadata"]["name"] == node), None) if view else None
+    if found and _pods.condition(found, "Ready").get("status") == "True":
+        return []
     why = f"its node {node} is not ready: the kubelet there does not report any more"
     todo = f"Look at the node (kubectl describe node {node}). After 5 minutes Kubernetes starts the pod on another one."
     return [Finding("node_lost", f"pod {pod['metadata']['name']}", why, todo, _rollout_finding.PATIENCE)]
 
 
 def _sandbox(pod: dict, events: list[dict]) -> list[Finding]:
-    failed = [event for event in events if event.get("reason") == "FailedCreatePodSandBox"]
-    if not failed or any(status.get("containerID") for status in _pods.statuses(pod)):
+    message = _last(pod, events, "FailedCreatePodSandBox")
+    if not message:
         return []
-    message = " ".join(failed[-1].get("message", "").split())
     runtime = re.search(r'no runtime for "([^"]+)" is configured', message)
     if runtime:
         why = f"the node's container runtime does not know the runtime {runtime[1]}, which the pod's runtimeClassName stands for"

@@ -60,6 +60,7 @@ class _State:
     version: str
     view: _scheduling.View | None
     left: list
+    leaving: bool
 
     def rows(self) -> list[dict]:
         return [_pods.row(pod) for pod in self.pods]
@@ -141,11 +142,13 @@ class Rollout:
             # What failed before is not of this rollout.
             self._old = {pod["metadata"]["name"] for pod in left}
         left = [pod for pod in left if pod["metadata"]["name"] not in self._old]
-        return _State(deployment, replicaset, pods, self._events(pods), listed["metadata"]["resourceVersion"], self._nodes(pods), left)
+        leaving = any(pod["metadata"].get("deletionTimestamp") for pod in listed["items"])
+        events = self._events(pods)
+        return _State(deployment, replicaset, pods, events, listed["metadata"]["resourceVersion"], self._nodes(pods, events), left, leaving)
 
-    def _nodes(self, pods: list[dict]) -> _scheduling.View | None:
-        """Return all nodes and pods if a pod waits for a node; None if none does, or this account may not list them."""
-        if all(pod["spec"].get("nodeName") for pod in pods):
+    def _nodes(self, pods: list[dict], events: list[dict]) -> _scheduling.View | None:
+        """Return all nodes and pods if a pod waits for a node or its node was lost; None if none does, or this account may not list them."""
+        if all(pod["spec"].get("nodeName") for pod in pods) and not any(event.get("reason") == "NodeNotReady" for event in events):
             return None
         if self._view_at is None or time.monotonic() - self._view_at > VIEW_AGE:
             self._view, self._view_at = self._list_nodes(), time.monotonic()
@@ -184,7 +187,7 @@ class Rollout:
         )
 
     def _findings(self, state: _State) -> list[_rollout_finding.Finding]:
-        return _rollout.findings(state.deployment, state.replicaset, state.pods, state.events, state.view, state.left)
+        return _rollout.findings(state.deployment, state.replicaset, state.pods, state.events, state.view, state.left, state.leaving)
 
     def _tell(self, state: _State) -> None:
         status, wanted = state.deployment.get("status", {}), _rollout.wanted_replicas(state.deployment)

@@ -178,7 +178,9 @@ PROBE_SCRIPT = (
 def probes(options: dict) -> dict:
     """Return the server's probes. Triton opens its ports only when every model is loaded, which the first one waits for."""
     ready = {"httpGet": {"path": "/v2/health/ready", "port": "http"}}
-    first = {"exec": {"command": ["bash", "-c", PROBE_SCRIPT]}, "timeoutSeconds": 10} if options["probe_config"] else ready
+    # All golden cases are answered within one probe; while models are loaded, it fails at once.
+    seconds = max(10, int(options["startup_timeout"]) // 10)
+    first = {"exec": {"command": ["bash", "-c", PROBE_SCRIPT]}, "timeoutSeconds": seconds} if options["probe_config"] else ready
     return {
         "startupProbe": {**first, "periodSeconds": 1, "failureThreshold": int(options["startup_timeout"])},
         "livenessProbe": {"httpGet": {"path": "/v2/health/live", "port": "http"}},

@@ -73,7 +73,10 @@ class Seen:
     def findings(self) -> list[_rollout.Finding]:
         """What stands in the way of the rollout."""
         newest = self.newest
-        return _rollout.findings(self.deployment, newest, _rollout.pods_of(newest, self.pods), self.events) if self.deployment else []
+        if not self.deployment:
+            return []
+        leaving = any(pod["metadata"].get("deletionTimestamp") for pod in self.pods)
+        return _rollout.findings(self.deployment, newest, _rollout.pods_of(newest, self.pods), self.events, leaving=leaving)
 
 
 def collect(api, target: _cluster.Target, namespace: str, release: str, names: dict, timeout: float) -> Seen:
@@ -227,17 +230,12 @@ def _log(api, pod: dict) -> str:
 
 
 def log(api, pod: dict, container: str, previous: bool, lines: int) -> str | None:
-    """Return the last lines of a container's log, redacted; None if there is none.
-
-    :raises _kube.RequestError: the cluster does not answer
-    """
+    """Return the last lines of a container's log, redacted; None if there is none, or its node's kubelet does not answer."""
     core, place = kubernetes.client.CoreV1Api(api), pod["metadata"]
     what = f"reading the log of container {container} of pod {place['name']}"
     options = {"container": container, "previous": previous, "tail_lines": lines}
     try:
         return _triton_log.redact(str(_kube.call(what, core.read_namespaced_pod_log, place["name"], place["namespace"], **options)))
-    except _kube.RequestError as error:
-        # The kubelet answers 400 for a container that has not run, or has just been replaced or removed.
-        if error.transient:
-            raise
+    except _kube.RequestError:
+        # The kubelet answers 400 for a container that has not run, or has just been replaced or removed, and not at all where the node is lost.
         return None

@@ -11,7 +11,8 @@ version_added: "0.1.0"
 short_description: Keep a verified release of Triton in the cluster
 description:
   - Keeps the manifests of a release, and what it was verified with, in an immutable ConfigMap, so that it can be put back later without any other store.
-  - Nothing is kept anew if the newest release that is kept has the same manifests. The number of replicas is no part of them.
+  - Nothing is kept anew if the newest release that is kept has the same manifests. The number of replicas is no part of them. If its golden cases are
+    others, as when models were published in place, they replace those that are kept, under the same number.
   - Only the newest O(keep) releases stay. Secrets of the release that none of them names and no object of the namespace uses are removed with the others.
   - Credentials are kept by the names of their Secrets only.
 author:
@@ -103,7 +104,7 @@ name:
   sample: example-triton-inference-server-release-7
 cases_kept:
   description: Whether configurations and golden cases are kept with it. They are left out where all would not fit into a ConfigMap (1 MiB).
-  returned: when the release is new
+  returned: when the release is new, or its golden cases are
   type: bool
   sample: true
 pruned:
@@ -121,6 +122,7 @@ pruned_secrets:
 """
 
 import datetime
+import hashlib
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlserving.triton.plugins.module_utils import _cluster, _models_outline, _releases, _secret, _secret_references
@@ -140,19 +142,18 @@ ARGUMENT_SPEC = {
 }
 
 
-def keep(module: AnsibleModule, releases: _releases.Releases, number: int, like: _releases.Release | None) -> bool:
-    """Write a release, and return whether its golden cases are in it."""
-    params = module.params
+def contents(params: dict, releases: _releases.Releases, like: _releases.Release | None) -> tuple[bytes, bool, bool]:
+    """Return (what is to be kept, whether its golden cases are in it, whether it has any)."""
     if like:
         content = releases.content(like)
         verification, outline = content["verification"], content["models"]
     else:
         verification, outline = params["verification"], _models_outline.read(params["source"] or "")
-    data, complete = _releases.packed(params["manifests"], verification, outline)
-    if not complete:
-        module.warn(f"The golden cases of release {number} do not fit into a ConfigMap and are not kept: put back, it is verified without them.")
-    if module.check_mode:
-        return complete
+    return (*_releases.packed(params["manifests"], verification, outline), bool(outline))
+
+
+def write(module: AnsibleModule, releases: _releases.Releases, number: int, data: bytes) -> None:
+    params = module.params
     about = {f"{_releases.PREFIX}{name}": str(value) for name, value in params["about"].items() if value not in ("", None)}
     annotations = {
         **about,
@@ -161,7 +162,6 @@ def keep(module: AnsibleModule, releases: _releases.Releases, number: int, like:
         _releases.SECRETS: ",".join(_releases.secrets_in(params["manifests"])),
     }
     releases.write(params["name"], number, data, {name: str(value) for name, value in params["labels"].items()}, annotations)
-    return complete
 
 
 def prune(module: AnsibleModule, releases: _releases.Releases, old: list, named: set[str], secrets: _secret.Secrets) -> list[str]:
@@ -187,9 +187,21 @@ def main() -> None:
         kept = releases.all()
         new = not kept or kept[0].digest != _releases.digest(params["manifests"])
         number = (kept[0].number if kept else 0) + new
-        if new:
-            like = _releases.chosen(kept, str(params["like"])) if params["like"] else None
-            result["cases_kept"] = keep(module, releases, number, like)
+        # What is like another one has that one's golden cases.
+        like = _releases.chosen(kept, str(params["like"])) if new and params["like"] else None
+        data, complete, cases = contents(params, releases, like) if new or not params["like"] else (b"", True, False)
+        # The same manifests, but other golden cases: models were published in place, and are proven by other answers.
+        stale = not new and cases and kept[0].content != hashlib.sha256(data).hexdigest()
+        if new or stale:
+            result["cases_kept"] = complete
+            if not complete:
+                module.warn(
+                    f"The golden cases of release {number} do not fit into a ConfigMap and are not kept: put back, it is verified without them."
+                )
+        if (new or stale) and not module.check_mode:
+            if stale:
+                releases.delete(kept[0])
+            write(module, releases, number, data)
         # Of what stays, the new one is not in the list.
         stay, old = kept[: params["keep"] - new], kept[params["keep"] - new :]
         named = {name for release in stay for name in release.secrets}.union(_releases.secrets_in(params["manifests"]))
@@ -198,7 +210,7 @@ def main() -> None:
         module.fail_json(msg=f"The release is verified, but it could not be kept for a way back: {error}")
     name = f"{params['name'][: _releases.NAME_LENGTH]}-release-{number}" if new else kept[0].name
     pruned = sorted(release.number for release in old)
-    module.exit_json(changed=bool(new or old or removed), number=number, name=name, pruned=pruned, pruned_secrets=removed, **result)
+    module.exit_json(changed=bool(new or stale or old or removed), number=number, name=name, pruned=pruned, pruned_secrets=removed, **result)
 
 
 if __name__ == "__main__":

@@ -673,6 +673,9 @@ class Cache:
             os.mkdir(probe)
             os.rmdir(probe)
         except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                # What is there can be used all the same, and room may be made.
+                return
             if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT):
                 raise
             about = os.stat(self.folder) if os.path.isdir(self.folder) else None
@@ -795,6 +798,8 @@ class Cache:
 
     def _make_room(self, needed, key):
         """:raises FetchError: there is not enough room, even without what nobody uses"""
+        if self.free() < needed + SPARE:
+            self._sweep(key, 0)
         for state in [*reversed(self.states()), None]:
             if self.free() >= needed + SPARE:
                 return
@@ -807,9 +812,13 @@ class Cache:
         for state in [state for state in self.states() if state != key][max(0, self._keep - 1) :]:
             if time.time() - _time(self.at(state, "complete")) > RECENT:
                 self._remove(state)
+        self._sweep(key, STALE)
+
+    def _sweep(self, key, age):
+        """Take away what of other states was left half done that many seconds ago, and nobody works at."""
         for name in os.listdir(self.folder):
             match = PARTIAL.fullmatch(name) or LOCK.fullmatch(name)
-            if match and match.group(1) != key and time.time() - _time(self.at(name)) > STALE:
+            if match and match.group(1) != key and time.time() - _time(self.at(name)) > age:
                 with Lock(self.at(f"{match.group(1)}.lock")) as lock:
                     if lock.held is not None:
                         self._forget(name, match.group(1))

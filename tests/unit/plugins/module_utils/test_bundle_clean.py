@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import time
 from urllib.parse import quote
@@ -69,6 +70,11 @@ def test_values_are_found_by_the_name_of_what_holds_them():
     shown = json.dumps(Cleaner([]).object(spec))
     assert shown.count("(redacted)") == 5 and "in-" not in shown
     assert "$(VARIABLE)" in shown and '"plain"' in shown
+
+
+def test_what_is_packed_is_left_out():
+    packed = base64.b64encode(gzip.compress(VALUE.encode())).decode()
+    assert packed not in str(Cleaner([VALUE]).object({"binaryData": {"release": packed}}))
 
 
 def test_bookkeeping_and_what_it_holds_is_left_out():

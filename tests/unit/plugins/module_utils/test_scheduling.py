@@ -126,6 +126,21 @@ def test_only_what_no_node_will_ever_have_is_certain_at_once(autoscaler, events,
     assert [each.patience for each in found] == ([] if patience is None else [patience])
 
 
+def test_of_replicas_that_are_alike_one_tells_that_a_node_is_on_its_way():
+    told = [{"metadata": {}, "reason": "TriggeredScaleUp", "involvedObject": {"name": "demo-2-b"}}]
+    assert _rollout.findings(deployment((1, 1, 0)), replicaset(), [pod("no_gpu")], told, _scheduling.View([node("a")], [], True)) == []
+
+
+@pytest.mark.parametrize(("ready", "found"), [("True", []), ("Unknown", ["node_lost"])])
+def test_a_node_that_is_back_is_not_lost(ready, found):
+    there = {**node("a"), "status": {**node("a")["status"], "conditions": [{"type": "Ready", "status": ready}]}}
+    waiting = pod("starting")
+    waiting["spec"]["nodeName"] = "a"
+    told = [{"metadata": {}, "reason": "NodeNotReady", "involvedObject": {"name": "demo-2-a"}}]
+    causes = [each.cause for each in _rollout.findings(deployment((1, 1, 0)), replicaset(), [waiting], told, _scheduling.View([there], []))]
+    assert [cause for cause in causes if cause == "node_lost"] == found
+
+
 def test_without_the_right_to_list_nodes_the_schedulers_words_stand():
     found = _rollout.findings(deployment((1, 1, 0)), replicaset(), [pod("no_gpu")], [], None)[0]
     assert (found.why, found.patience) == ("no node can take it: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu.", 30)
