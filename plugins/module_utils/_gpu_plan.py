@@ -57,17 +57,20 @@ def packages(names: list[str], branch: str, kernel: str, last_numbered: int) -> 
     return [name.format(branch=branch, suffix=suffix, kernel=kernel) for name in names]
 
 
-def leave_alone(facts: dict, wishes: dict) -> str:
-    """Return why the driver that is there stays as it is, empty if this role is to see to it."""
+def leave_alone(facts: dict, wishes: dict, names: list[str]) -> str:
+    """Return why the driver that is there stays as it is, empty if this role is to see to it; ``names`` are the packages that it would install."""
     driver, smi = facts["driver"], facts["smi"]
     if not wishes["driver_manage"]:
         return "gpu_node_driver_manage is false"
     if wishes["driver_replace"] or smi["state"] != "ok" or driver["installed_by"] in ("none", "operator"):
         return ""
     wanted = wishes["driver_version"] or f"{wishes['driver_branch']}."
-    if driver["installed_by"] == "package" and (smi["driver"].startswith(wanted) or wishes["driver_packages"]):
-        return ""
     came = {"runfile": "NVIDIA's runfile installer", "image": "the machine's image", "package": "a package of another version than asked for"}
+    if driver["installed_by"] == "package" and (smi["driver"].startswith(wanted) or wishes["driver_packages"]):
+        lacking = [name for name in names if name not in driver["packages"]]
+        if wishes["driver_packages"] or not lacking:
+            return ""
+        came["package"] = f"other packages than the ones of this role ({', '.join(lacking)} would be new)"
     return f"driver {smi['driver']} works; it came with {came[driver['installed_by']]}, and gpu_node_driver_replace is false"
 
 
@@ -151,7 +154,6 @@ def plan(facts: dict, wishes: dict, tables: dict) -> dict:
         refusals.append(
             "there is no NVIDIA GPU on the PCI bus (vendor 10de, classes 0300 and 0302): take this host out of gpu_nodes, or check the machine."
         )
-    left = leave_alone(facts, wishes)
     kinds, against = device_refusals(facts, wishes, tables)
     refusals += against
     if branch not in tables["branches"]:
@@ -162,6 +164,9 @@ def plan(facts: dict, wishes: dict, tables: dict) -> dict:
             f"gpu_node_driver_version {wishes['driver_version']} is not of branch {branch}: set gpu_node_driver_branch to its first number."
         )
     modules, against = flavour(kinds, wishes["driver_flavour"])
+    last = tables["last_numbered_branch"]
+    ours = packages(known[modules], branch, facts["kernel"]["release"], last) if known and branch in tables["branches"] else []
+    left = leave_alone(facts, wishes, ours)
     if not left:
         refusals += against + driver_refusals(facts, wishes)
     if wishes["runtime"] not in ("auto", "none") and wishes["runtime"] not in facts["runtimes"]:
@@ -181,8 +186,7 @@ def plan(facts: dict, wishes: dict, tables: dict) -> dict:
     }
     if refusals or known is None:
         return result
-    last = tables["last_numbered_branch"]
-    names = wishes["driver_packages"] or packages(known[modules], branch, facts["kernel"]["release"], last)
+    names = wishes["driver_packages"] or ours
     if result["fabric_manager"] and not wishes["driver_packages"]:
         names = names + packages(known["fabric_manager"], branch, facts["kernel"]["release"], last)
     base = f"{wishes['repository_url'].rstrip('/')}/{known['repository']}/{PROCESSORS[facts['machine']]}"

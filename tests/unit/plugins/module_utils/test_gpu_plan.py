@@ -149,6 +149,9 @@ def test_what_cannot_be_is_refused(tables, machine, wishes, words):
     assert len(refusals) == 1 and words in refusals[0]
 
 
+OURS = dict.fromkeys(("nvidia-driver-cuda", "nvidia-kernel-open-dkms", "nvidia-persistenced"), "580.95.05-1")
+
+
 @pytest.mark.parametrize(
     ("driver", "version", "wishes", "managed"),
     [
@@ -156,7 +159,11 @@ def test_what_cannot_be_is_refused(tables, machine, wishes, words):
         ({"installed_by": "runfile"}, "580.95.05", {}, False),
         ({"installed_by": "package"}, "550.90.07", {}, False),
         ({"installed_by": "package"}, "550.90.07", {"driver_replace": True}, True),
-        ({"installed_by": "package"}, "580.95.05", {}, True),
+        ({"installed_by": "package", "packages": OURS}, "580.95.05", {}, True),
+        ({"installed_by": "package", "packages": {"nvidia-open": "580.95.05-1"}}, "580.95.05", {}, False),
+        ({"installed_by": "package", "packages": {"nvidia-open": "580.95.05-1"}}, "580.95.05", {"driver_packages": ["nvidia-open"]}, True),
+        ({"installed_by": "package", "packages": OURS}, "580.95.05", {"driver_flavour": "proprietary"}, False),
+        ({"installed_by": "package", "packages": OURS}, "580.95.05", {"fabric_manager": "on"}, True),
         ({"installed_by": "package"}, "580.95.05", {"driver_manage": False}, False),
     ],
 )
