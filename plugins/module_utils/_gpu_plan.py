@@ -51,10 +51,10 @@ def flavour(kinds: list[dict], wish: str) -> tuple[str, list[str]]:
     return (wish if wish != "auto" else "proprietary" if only_proprietary else "open"), []
 
 
-def packages(names: list[str], branch: str, kernel: str, last_numbered: int) -> list[str]:
+def packages(names: list[str], branch: str, kernel: dict, last_numbered: int) -> list[str]:
     """Return the packages' names with branch and kernel filled in."""
     suffix = f"-{branch}" if int(branch) <= last_numbered else ""
-    return [name.format(branch=branch, suffix=suffix, kernel=kernel) for name in names]
+    return [name.format(branch=branch, suffix=suffix, kernel=kernel["release"], kernel_package=kernel["package"]) for name in names]
 
 
 def leave_alone(facts: dict, wishes: dict, names: list[str]) -> str:
@@ -165,7 +165,7 @@ def plan(facts: dict, wishes: dict, tables: dict) -> dict:
         )
     modules, against = flavour(kinds, wishes["driver_flavour"])
     last = tables["last_numbered_branch"]
-    ours = packages(known[modules], branch, facts["kernel"]["release"], last) if known and branch in tables["branches"] else []
+    ours = packages(known[modules], branch, facts["kernel"], last) if known and branch in tables["branches"] else []
     left = leave_alone(facts, wishes, ours)
     if not left:
         refusals += against + driver_refusals(facts, wishes)
@@ -188,12 +188,14 @@ def plan(facts: dict, wishes: dict, tables: dict) -> dict:
         return result
     names = wishes["driver_packages"] or ours
     if result["fabric_manager"] and not wishes["driver_packages"]:
-        names = names + packages(known["fabric_manager"], branch, facts["kernel"]["release"], last)
+        names = names + packages(known["fabric_manager"], branch, facts["kernel"], last)
     base = f"{wishes['repository_url'].rstrip('/')}/{known['repository']}/{PROCESSORS[facts['machine']]}"
     return {
         **result,
         "manager": known["manager"],
-        "headers": [] if facts["kernel"]["headers"] == "installed" else packages(known["headers"], branch, facts["kernel"]["release"], last),
+        # Where none are to be had, the packages that are named are taken not to need them.
+        "headers": ([] if facts["kernel"]["headers"] in ("installed", "missing") else packages(known["headers"], branch, facts["kernel"], last))
+        + facts["kernel"]["moving"],
         "packages": names,
         "stream": known.get("stream", {}).get(modules, "").format(branch=branch),
         "repository": f"{base}/",
