@@ -137,7 +137,7 @@ def plan(facts: dict, wishes: dict, tables: dict) -> dict:
     :param wishes: the role's options without their prefix
     :param tables: architectures, newer, branches, last_numbered_branch, distributions, repository_keys
     :return: ``refusals`` in words; ``manage``: whether to install the driver, ``left`` why not; flavour, architectures, names of packages,
-        repository, whether the machine needs a fabric manager or a restart, and what is wrong with its GPUs
+        repository, whether the machine needs a fabric manager or a restart, what is wrong with its GPUs, and whether the fabric manager still takes them in
     """
     refusals = []
     branch = wishes["driver_branch"]
@@ -164,6 +164,7 @@ def plan(facts: dict, wishes: dict, tables: dict) -> dict:
             f"gpu_node_driver_version {wishes['driver_version']} is not of branch {branch}: set gpu_node_driver_branch to its first number."
         )
     modules, against = flavour(kinds, wishes["driver_flavour"])
+    fabric_manager = wishes["fabric_manager"] == "on" or (wishes["fabric_manager"] == "auto" and facts["switches"] > 0)
     last = tables["last_numbered_branch"]
     ours = packages(known[modules], branch, facts["kernel"], last) if known and branch in tables["branches"] else []
     left = leave_alone(facts, wishes, ours)
@@ -179,9 +180,10 @@ def plan(facts: dict, wishes: dict, tables: dict) -> dict:
         "manage": not left,
         "left": left,
         "flavour": modules,
-        "fabric_manager": wishes["fabric_manager"] == "on" or (wishes["fabric_manager"] == "auto" and facts["switches"] > 0),
+        "fabric_manager": fabric_manager,
         "reboot_reasons": reboot_reasons(facts),
         "problems": health(facts),
+        "settling": fabric_manager and any(gpu["fabric"] in ("Not Started", "In Progress") for gpu in facts["smi"]["gpus"]),
         "runtimes": [] if wishes["runtime"] == "none" else list(facts["runtimes"]) if wishes["runtime"] == "auto" else [wishes["runtime"]],
     }
     if refusals or known is None:
@@ -232,4 +234,8 @@ def health(facts: dict) -> list[str]:
             problems.append(f"{gpu['uuid']} ({gpu['name']}) counts {gpu['ecc_uncorrected']} uncorrected memory errors")
         if gpu["mig"] != gpu["mig_pending"]:
             problems.append(f"{gpu['uuid']} waits for a reset to turn MIG from {gpu['mig']} to {gpu['mig_pending']}")
+        if facts["switches"] and gpu["fabric"] not in ("", "Completed"):
+            problems.append(
+                f"{gpu['uuid']} is not in the NVSwitches' fabric ({gpu['fabric']}): no program can use it; see the service nvidia-fabricmanager"
+            )
     return problems

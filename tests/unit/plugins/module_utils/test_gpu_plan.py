@@ -236,10 +236,27 @@ def test_a_restart_is_for_a_reason(machine, words):
 
 
 def test_gpus_that_do_not_work_are_named():
-    gpu = {"uuid": "GPU-1", "name": "H100", "ecc_uncorrected": 3, "mig": "Disabled", "mig_pending": "Enabled"}
+    gpu = {"uuid": "GPU-1", "name": "H100", "ecc_uncorrected": 3, "mig": "Disabled", "mig_pending": "Enabled", "fabric": "Not Started"}
     problems = _gpu_plan.health(node("2330", "2330", smi={"state": "ok", "gpus": [gpu]}))
     assert [words.split(" (", maxsplit=1)[0] for words in problems] == [
         "the driver shows 1 of 2 GPUs on the PCI bus",
         "GPU-1",
         "GPU-1 waits for a reset to turn MIG from Disabled to Enabled",
     ]
+
+
+@pytest.mark.parametrize(
+    ("fabric", "switches", "wish", "works", "settling"),
+    [
+        ("Completed", 4, "auto", True, False),
+        ("", 4, "auto", True, False),
+        ("In Progress", 4, "auto", False, True),
+        ("Not Started", 4, "off", False, False),
+        ("Failure", 4, "auto", False, False),
+        ("Not Started", 0, "auto", True, False),
+    ],
+)
+def test_with_nvswitches_a_gpu_works_once_it_is_in_their_fabric(tables, fabric, switches, wish, works, settling):
+    gpu = {"uuid": "GPU-1", "name": "H100", "ecc_uncorrected": 0, "mig": "Disabled", "mig_pending": "Disabled", "fabric": fabric}
+    plan = _gpu_plan.plan(node("2330", switches=switches, smi={"state": "ok", "gpus": [gpu]}), {**WISHES, "fabric_manager": wish}, tables)
+    assert (plan["problems"] == []) is works and plan["settling"] is settling
