@@ -40,7 +40,7 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - C(refusals), C(reboot_reasons) and C(problems) are sentences. C(manage) says whether the role sees to the driver, C(left) why it does not.
+    - C(refusals), C(reboot_reasons) and C(problems) are sentences; with C(settling) the fabric manager is still at work on the GPUs. C(manage) says whether the role sees to the driver, C(left) why it does not.
     - The packages and the repository are returned without refusals only.
   type: dict
   sample:
@@ -54,6 +54,7 @@ _value:
     fabric_manager: false
     reboot_reasons: []
     problems: ["nvidia-smi does not work: nvidia-smi is not installed"]
+    settling: false
     runtimes: [containerd]
     manager: apt
     headers: [linux-headers-6.1.0-37-amd64]

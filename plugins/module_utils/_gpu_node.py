@@ -187,18 +187,45 @@ def module_stream(root: str) -> str:
     return values.get("stream", "") if values.get("state") == "enabled" else ""
 
 
+def kernel_package(release: str) -> str:
+    """Return the running kernel's package, which Amazon Linux 2023 names after its version from 6.12 on: kernel6.12."""
+    found = re.match(r"(\d+\.\d+)\..*\.amzn2023\.", release)
+    return f"kernel{found.group(1)}" if found and found.group(1) != "6.1" else "kernel"
+
+
+def unread(root: str) -> bool:
+    """Return whether apt has read no source yet, as in a fresh image: what is offered is not known then."""
+    folder = os.path.join(root, "var/lib/apt/lists")
+    return not (os.path.isdir(folder) and any("_Packages" in name for name in os.listdir(folder)))
+
+
+def moving_headers(root: str, manager: str, names: dict) -> list[str]:
+    """Return the packages that bring the headers of each next kernel, for those installed that bring the kernels; without what is installed.
+
+    Those of dnf keep several versions beside each other and are upgraded as the kernel is: one that is installed goes along.
+    """
+    if manager != "apt":
+        return []
+    kernels = (re.fullmatch(r"linux-image-(?![\d.]|unsigned-)(.+)(?<!-dbg)(?<!-dbgsym)", name) for name in sorted(names))
+    wanted = [f"linux-headers-{found.group(1)}" for found in kernels if found]
+    return [name for name in wanted if name not in names and (unread(root) or "Package:" in run("apt-cache", "show", name)[1])]
+
+
 def headers(root: str, release: str, manager: str) -> str:
-    """Return whether the running kernel's headers are installed, available from the package manager's sources, or missing."""
+    """Return whether the running kernel's headers are installed, available from the package manager's sources, unread or missing."""
     if os.path.exists(os.path.join(root, f"lib/modules/{release}/build")):
         return "installed"
     if manager == "apt":
         if parse_dpkg(run("dpkg-query", "-W", "-f", "${Package}\t${Version}\t${Status}\n", f"linux-headers-{release}")[1]):
             return "installed"
-        return "available" if "Package:" in run("apt-cache", "show", f"linux-headers-{release}")[1] else "missing"
+        if "Package:" in run("apt-cache", "show", f"linux-headers-{release}")[1]:
+            return "available"
+        return "unread" if unread(root) else "missing"
     if manager == "dnf":
-        if run("rpm", "-q", f"kernel-devel-{release}")[0] == 0:
+        name = f"{kernel_package(release)}-devel-{release}"
+        if run("rpm", "-q", name)[0] == 0:
             return "installed"
-        return "available" if run("dnf", "-q", "repoquery", f"kernel-devel-{release}")[1] else "missing"
+        return "available" if run("dnf", "-q", "repoquery", name)[1] else "missing"
     return "missing"
 
 
@@ -231,7 +258,12 @@ def look(root: str, patterns: list[str]) -> dict:
     return {
         "distribution": distribution(root),
         "machine": os.uname().machine,
-        "kernel": {"release": release, "headers": headers(root, release, manager)},
+        "kernel": {
+            "release": release,
+            "package": kernel_package(release),
+            "headers": headers(root, release, manager),
+            "moving": moving_headers(root, manager, names),
+        },
         "gpus": gpus,
         "switches": switches,
         "secure_boot": secure_boot(root),

@@ -51,23 +51,26 @@ def flavour(kinds: list[dict], wish: str) -> tuple[str, list[str]]:
     return (wish if wish != "auto" else "proprietary" if only_proprietary else "open"), []
 
 
-def packages(names: list[str], branch: str, kernel: str, last_numbered: int) -> list[str]:
+def packages(names: list[str], branch: str, kernel: dict, last_numbered: int) -> list[str]:
     """Return the packages' names with branch and kernel filled in."""
     suffix = f"-{branch}" if int(branch) <= last_numbered else ""
-    return [name.format(branch=branch, suffix=suffix, kernel=kernel) for name in names]
+    return [name.format(branch=branch, suffix=suffix, kernel=kernel["release"], kernel_package=kernel["package"]) for name in names]
 
 
-def leave_alone(facts: dict, wishes: dict) -> str:
-    """Return why the driver that is there stays as it is, empty if this role is to see to it."""
+def leave_alone(facts: dict, wishes: dict, names: list[str]) -> str:
+    """Return why the driver that is there stays as it is, empty if this role is to see to it; ``names`` are the packages that it would install."""
     driver, smi = facts["driver"], facts["smi"]
     if not wishes["driver_manage"]:
         return "gpu_node_driver_manage is false"
     if wishes["driver_replace"] or smi["state"] != "ok" or driver["installed_by"] in ("none", "operator"):
         return ""
     wanted = wishes["driver_version"] or f"{wishes['driver_branch']}."
-    if driver["installed_by"] == "package" and (smi["driver"].startswith(wanted) or wishes["driver_packages"]):
-        return ""
     came = {"runfile": "NVIDIA's runfile installer", "image": "the machine's image", "package": "a package of another version than asked for"}
+    if driver["installed_by"] == "package" and (smi["driver"].startswith(wanted) or wishes["driver_packages"]):
+        lacking = [name for name in names if name not in driver["packages"]]
+        if wishes["driver_packages"] or not lacking:
+            return ""
+        came["package"] = f"other packages than the ones of this role ({', '.join(lacking)} would be new)"
     return f"driver {smi['driver']} works; it came with {came[driver['installed_by']]}, and gpu_node_driver_replace is false"
 
 
@@ -134,7 +137,7 @@ def plan(facts: dict, wishes: dict, tables: dict) -> dict:
     :param wishes: the role's options without their prefix
     :param tables: architectures, newer, branches, last_numbered_branch, distributions, repository_keys
     :return: ``refusals`` in words; ``manage``: whether to install the driver, ``left`` why not; flavour, architectures, names of packages,
-        repository, whether the machine needs a fabric manager or a restart, and what is wrong with its GPUs
+        repository, whether the machine needs a fabric manager or a restart, what is wrong with its GPUs, and whether the fabric manager still takes them in
     """
     refusals = []
     branch = wishes["driver_branch"]
@@ -151,7 +154,6 @@ def plan(facts: dict, wishes: dict, tables: dict) -> dict:
         refusals.append(
             "there is no NVIDIA GPU on the PCI bus (vendor 10de, classes 0300 and 0302): take this host out of gpu_nodes, or check the machine."
         )
-    left = leave_alone(facts, wishes)
     kinds, against = device_refusals(facts, wishes, tables)
     refusals += against
     if branch not in tables["branches"]:
@@ -162,6 +164,10 @@ def plan(facts: dict, wishes: dict, tables: dict) -> dict:
             f"gpu_node_driver_version {wishes['driver_version']} is not of branch {branch}: set gpu_node_driver_branch to its first number."
         )
     modules, against = flavour(kinds, wishes["driver_flavour"])
+    fabric_manager = wishes["fabric_manager"] == "on" or (wishes["fabric_manager"] == "auto" and facts["switches"] > 0)
+    last = tables["last_numbered_branch"]
+    ours = packages(known[modules], branch, facts["kernel"], last) if known and branch in tables["branches"] else []
+    left = leave_alone(facts, wishes, ours)
     if not left:
         refusals += against + driver_refusals(facts, wishes)
     if wishes["runtime"] not in ("auto", "none") and wishes["runtime"] not in facts["runtimes"]:
@@ -174,22 +180,24 @@ def plan(facts: dict, wishes: dict, tables: dict) -> dict:
         "manage": not left,
         "left": left,
         "flavour": modules,
-        "fabric_manager": wishes["fabric_manager"] == "on" or (wishes["fabric_manager"] == "auto" and facts["switches"] > 0),
+        "fabric_manager": fabric_manager,
         "reboot_reasons": reboot_reasons(facts),
         "problems": health(facts),
+        "settling": fabric_manager and any(gpu["fabric"] in ("Not Started", "In Progress") for gpu in facts["smi"]["gpus"]),
         "runtimes": [] if wishes["runtime"] == "none" else list(facts["runtimes"]) if wishes["runtime"] == "auto" else [wishes["runtime"]],
     }
     if refusals or known is None:
         return result
-    last = tables["last_numbered_branch"]
-    names = wishes["driver_packages"] or packages(known[modules], branch, facts["kernel"]["release"], last)
+    names = wishes["driver_packages"] or ours
     if result["fabric_manager"] and not wishes["driver_packages"]:
-        names = names + packages(known["fabric_manager"], branch, facts["kernel"]["release"], last)
+        names = names + packages(known["fabric_manager"], branch, facts["kernel"], last)
     base = f"{wishes['repository_url'].rstrip('/')}/{known['repository']}/{PROCESSORS[facts['machine']]}"
     return {
         **result,
         "manager": known["manager"],
-        "headers": [] if facts["kernel"]["headers"] == "installed" else packages(known["headers"], branch, facts["kernel"]["release"], last),
+        # Where none are to be had, the packages that are named are taken not to need them.
+        "headers": ([] if facts["kernel"]["headers"] in ("installed", "missing") else packages(known["headers"], branch, facts["kernel"], last))
+        + facts["kernel"]["moving"],
         "packages": names,
         "stream": known.get("stream", {}).get(modules, "").format(branch=branch),
         "repository": f"{base}/",
@@ -226,4 +234,8 @@ def health(facts: dict) -> list[str]:
             problems.append(f"{gpu['uuid']} ({gpu['name']}) counts {gpu['ecc_uncorrected']} uncorrected memory errors")
         if gpu["mig"] != gpu["mig_pending"]:
             problems.append(f"{gpu['uuid']} waits for a reset to turn MIG from {gpu['mig']} to {gpu['mig_pending']}")
+        if facts["switches"] and gpu["fabric"] not in ("", "Completed"):
+            problems.append(
+                f"{gpu['uuid']} is not in the NVSwitches' fabric ({gpu['fabric']}): no program can use it; see the service nvidia-fabricmanager"
+            )
     return problems

@@ -52,10 +52,12 @@ machine:
   type: str
   sample: x86_64
 kernel:
-  description: The running kernel, and whether its headers are V(installed), V(available) or V(missing).
+  description:
+    - The running kernel, its package, and whether its headers are V(installed), V(available), V(missing) or V(unread) (apt has read no source yet).
+    - C(moving) are packages that are not installed and bring the headers of each next kernel.
   returned: always
   type: dict
-  sample: {"release": "6.1.0-37-amd64", "headers": "available"}
+  sample: {"release": "6.1.0-37-amd64", "package": "kernel", "headers": "available", "moving": ["linux-headers-amd64"]}
 gpus:
   description: NVIDIA's GPUs by PCI address, with the device id in hexadecimal and the kernel driver bound to each.
   returned: always

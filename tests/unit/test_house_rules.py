@@ -62,7 +62,9 @@ def test_a_module_is_documented_whole(path):
 
 
 def test_the_action_group_holds_the_modules_that_act_on_a_cluster():
-    extending = [path.stem for path in MODULES if "mlserving.triton._cluster" in documentation(path)["DOCUMENTATION"].get("extends_documentation_fragment", [])]
+    extending = [
+        path.stem for path in MODULES if "mlserving.triton._cluster" in documentation(path)["DOCUMENTATION"].get("extends_documentation_fragment", [])
+    ]
     assert load("meta", "runtime.yml")["action_groups"]["triton"] == extending
 
 
@@ -85,3 +87,16 @@ def test_every_link_leads_somewhere(page):
 
 def test_the_version_that_modules_tell_is_the_collections():
     assert _version.VERSION == load("galaxy.yml")["version"]
+
+
+@pytest.mark.parametrize("role", [role for role in ROLES if role.name in ("gpu_node", "device_plugin")], ids=lambda role: role.name)
+def test_a_boolean_may_come_as_text_from_the_command_line(role):
+    options = load("roles", role.name, "meta", "argument_specs.yml")["argument_specs"]["main"]["options"]
+    names = "|".join(name for name, option in options.items() if option["type"] == "bool")
+    bare = re.compile(rf"\b({names})\b(?! \| bool| is (true|false))")
+    argument = re.compile(rf': "{{{{ ({names}) }}}}"$')  # the module converts it
+    texts = {
+        path: path.read_text(encoding="utf-8").splitlines() for folder in ("tasks", "vars", "templates") for path in role.glob(f"{folder}/**/*.*")
+    }
+    lines = [(path.name, line) for path, text in texts.items() for line in text if not ("tasks" in path.parts and argument.search(line))]
+    assert [found for found in lines if bare.search(found[1])] == []

@@ -111,3 +111,53 @@ def test_only_installed_packages_count():
 def test_the_enabled_stream_is_read(tmp_path):
     put(tmp_path, "etc/dnf/modules.d/nvidia-driver.module", "[nvidia-driver]\nname=nvidia-driver\nstream=580-open\nprofiles=\nstate=enabled\n")
     assert _gpu_node.module_stream(str(tmp_path)) == "580-open"
+
+
+@pytest.mark.parametrize(
+    ("release", "package"),
+    [
+        ("6.12.46-66.121.amzn2023.x86_64", "kernel6.12"),
+        ("6.1.155-176.282.amzn2023.aarch64", "kernel"),
+        ("5.14.0-570.12.1.el9_6.x86_64", "kernel"),
+    ],
+)
+def test_a_kernel_has_a_package(release, package):
+    assert _gpu_node.kernel_package(release) == package
+
+
+@pytest.mark.parametrize(
+    ("lists", "offered", "found"),
+    [
+        (["lock", "partial"], "", "unread"),
+        (["deb.debian.org_debian_dists_bookworm_main_binary-amd64_Packages.lz4"], "", "missing"),
+        (["deb.debian.org_debian_dists_bookworm_main_binary-amd64_Packages.lz4"], "Package: x", "available"),
+        ([], "Package: x", "available"),
+    ],
+)
+def test_headers_are_missing_only_where_sources_were_read(tmp_path, monkeypatch, lists, offered, found):
+    for name in lists:
+        put(tmp_path, f"var/lib/apt/lists/{name}", "")
+    monkeypatch.setattr(_gpu_node, "run", lambda *command: (0, offered if command[0] == "apt-cache" else "", ""))
+    assert _gpu_node.headers(str(tmp_path), "6.1.0-37-amd64", "apt") == found
+
+
+def test_amazons_newer_kernels_have_headers_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(_gpu_node, "run", lambda *command: (1, "x" if command[-1].startswith("kernel6.12-devel-6.12.46") else "", ""))
+    assert _gpu_node.headers(str(tmp_path), "6.12.46-66.121.amzn2023.x86_64", "dnf") == "available"
+
+
+@pytest.mark.parametrize(
+    ("names", "moving"),
+    [
+        (["linux-image-amd64", "linux-image-6.1.0-37-amd64"], ["linux-headers-amd64"]),
+        (["linux-image-amd64", "linux-headers-amd64"], []),
+        (["linux-image-cloud-amd64", "linux-image-cloud-amd64-dbg"], ["linux-headers-cloud-amd64"]),
+        (["linux-image-generic-hwe-24.04", "linux-image-unsigned-6.8.0-1-generic"], ["linux-headers-generic-hwe-24.04"]),
+        (["linux-image-nobodys"], []),
+        (["linux-image-6.1.0-37-amd64"], []),
+    ],
+)
+def test_headers_move_with_the_kernels(tmp_path, monkeypatch, names, moving):
+    put(tmp_path, "var/lib/apt/lists/x_Packages", "")
+    monkeypatch.setattr(_gpu_node, "run", lambda *command: (0, "" if command[-1].endswith("nobodys") else "Package: x", ""))
+    assert _gpu_node.moving_headers(str(tmp_path), "apt", dict.fromkeys(names, "1")) == moving

@@ -47,7 +47,7 @@ def node(*devices, distribution=None, driver=None, smi=None, **more):
     return {
         "distribution": distribution or DEBIAN,
         "machine": "x86_64",
-        "kernel": {"release": "6.1.0-37-amd64", "headers": "available"},
+        "kernel": {"release": "6.1.0-37-amd64", "package": "kernel", "headers": "available", "moving": []},
         "gpus": [{"address": f"0000:{number:02x}:00.0", "device": device, "driver": ""} for number, device in enumerate(devices, 1)],
         "switches": 0,
         "secure_boot": False,
@@ -99,6 +99,28 @@ def test_each_distribution_has_its_packages(tables, distribution, repository, pa
     assert plan["headers"][0].endswith("6.1.0-37-amd64")
 
 
+@pytest.mark.parametrize(
+    ("distribution", "kernel", "headers"),
+    [
+        (DEBIAN, {}, ["linux-headers-6.1.0-37-amd64", "linux-headers-amd64"]),
+        (DEBIAN, {"headers": "unread"}, ["linux-headers-6.1.0-37-amd64", "linux-headers-amd64"]),
+        (DEBIAN, {"headers": "installed"}, ["linux-headers-amd64"]),
+        (ROCKY, {"release": "5.14", "moving": []}, ["kernel-devel-5.14", "kernel-devel", "kernel-headers"]),
+        (
+            AMAZON,
+            {"release": "6.12", "package": "kernel6.12", "moving": []},
+            ["kernel6.12-devel-6.12", "kernel6.12-devel", "kernel6.12-modules-extra-6.12"],
+        ),
+    ],
+    ids=lambda value: value["id"] if isinstance(value, dict) and "id" in value else None,
+)
+def test_the_next_kernel_has_headers_too(tables, distribution, kernel, headers):
+    machine = node("2330", distribution=distribution)
+    machine["kernel"] = {**machine["kernel"], "moving": ["linux-headers-amd64"], **kernel}
+    plan = _gpu_plan.plan(machine, WISHES, tables)
+    assert plan["refusals"] == [] and plan["headers"] == headers
+
+
 def test_ubuntus_packages_carry_no_number_after_580(tables):
     plan = _gpu_plan.plan(node("2330", distribution=UBUNTU), {**WISHES, "driver_branch": "595"}, tables)
     assert plan["packages"] == ["libnvidia-compute", "nvidia-utils", "nvidia-compute-utils", "nvidia-dkms-open"]
@@ -131,7 +153,11 @@ def test_the_flavour_is_what_every_gpu_can_have(tables, devices, wish, flavour):
         (node(), {}, "there is no NVIDIA GPU"),
         (node("2330"), {"driver_branch": "515"}, "gpu_node_driver_branch is 515, which is no supported data-centre branch: take 580"),
         (node("2330"), {"driver_version": "595.71.05"}, "is not of branch 580"),
-        (node("2330", kernel={"release": "6.1.0-9-amd64", "headers": "missing"}), {}, "headers of the running kernel 6.1.0-9-amd64"),
+        (
+            node("2330", kernel={"release": "6.1.0-9-amd64", "package": "kernel", "headers": "missing", "moving": []}),
+            {},
+            "headers of the running kernel 6.1.0-9-amd64",
+        ),
         (node("2330", secure_boot=True), {}, "Secure Boot is on"),
         (node("1eb8"), {"mig_layout": "all-1g.10gb"}, "10de:1eb8 at 0000:01:00.0 cannot be split"),
         (node("1db4"), {"driver_flavour": "open"}, "Volta GPUs need the proprietary"),
@@ -149,6 +175,9 @@ def test_what_cannot_be_is_refused(tables, machine, wishes, words):
     assert len(refusals) == 1 and words in refusals[0]
 
 
+OURS = dict.fromkeys(("nvidia-driver-cuda", "nvidia-kernel-open-dkms", "nvidia-persistenced"), "580.95.05-1")
+
+
 @pytest.mark.parametrize(
     ("driver", "version", "wishes", "managed"),
     [
@@ -156,7 +185,11 @@ def test_what_cannot_be_is_refused(tables, machine, wishes, words):
         ({"installed_by": "runfile"}, "580.95.05", {}, False),
         ({"installed_by": "package"}, "550.90.07", {}, False),
         ({"installed_by": "package"}, "550.90.07", {"driver_replace": True}, True),
-        ({"installed_by": "package"}, "580.95.05", {}, True),
+        ({"installed_by": "package", "packages": OURS}, "580.95.05", {}, True),
+        ({"installed_by": "package", "packages": {"nvidia-open": "580.95.05-1"}}, "580.95.05", {}, False),
+        ({"installed_by": "package", "packages": {"nvidia-open": "580.95.05-1"}}, "580.95.05", {"driver_packages": ["nvidia-open"]}, True),
+        ({"installed_by": "package", "packages": OURS}, "580.95.05", {"driver_flavour": "proprietary"}, False),
+        ({"installed_by": "package", "packages": OURS}, "580.95.05", {"fabric_manager": "on"}, True),
         ({"installed_by": "package"}, "580.95.05", {"driver_manage": False}, False),
     ],
 )
@@ -173,6 +206,11 @@ def test_the_operators_driver_is_no_hindrance_to_the_toolkit_alone(tables):
 def test_the_fabric_manager_runs_where_there_are_switches(tables, wish, switches, runs):
     plan = _gpu_plan.plan(node("2330", switches=switches), {**WISHES, "fabric_manager": wish}, tables)
     assert plan["fabric_manager"] is runs and ("nvidia-fabricmanager" in plan["packages"]) is runs
+
+
+@pytest.mark.parametrize("distribution", [ROCKY, AMAZON], ids=lambda value: value["id"])
+def test_the_fabric_managers_package_has_its_name_of_today(tables, distribution):
+    assert _gpu_plan.plan(node("2330", distribution=distribution, switches=4), WISHES, tables)["packages"][-1] == "nvidia-fabricmanager"
 
 
 PACKAGES = {"nvidia-driver-cuda": "580.95.05-1", "kmod-nvidia-open-dkms": "3:580.95.05-1.el9"}
@@ -198,10 +236,27 @@ def test_a_restart_is_for_a_reason(machine, words):
 
 
 def test_gpus_that_do_not_work_are_named():
-    gpu = {"uuid": "GPU-1", "name": "H100", "ecc_uncorrected": 3, "mig": "Disabled", "mig_pending": "Enabled"}
+    gpu = {"uuid": "GPU-1", "name": "H100", "ecc_uncorrected": 3, "mig": "Disabled", "mig_pending": "Enabled", "fabric": "Not Started"}
     problems = _gpu_plan.health(node("2330", "2330", smi={"state": "ok", "gpus": [gpu]}))
     assert [words.split(" (", maxsplit=1)[0] for words in problems] == [
         "the driver shows 1 of 2 GPUs on the PCI bus",
         "GPU-1",
         "GPU-1 waits for a reset to turn MIG from Disabled to Enabled",
     ]
+
+
+@pytest.mark.parametrize(
+    ("fabric", "switches", "wish", "works", "settling"),
+    [
+        ("Completed", 4, "auto", True, False),
+        ("", 4, "auto", True, False),
+        ("In Progress", 4, "auto", False, True),
+        ("Not Started", 4, "off", False, False),
+        ("Failure", 4, "auto", False, False),
+        ("Not Started", 0, "auto", True, False),
+    ],
+)
+def test_with_nvswitches_a_gpu_works_once_it_is_in_their_fabric(tables, fabric, switches, wish, works, settling):
+    gpu = {"uuid": "GPU-1", "name": "H100", "ecc_uncorrected": 0, "mig": "Disabled", "mig_pending": "Disabled", "fabric": fabric}
+    plan = _gpu_plan.plan(node("2330", switches=switches, smi={"state": "ok", "gpus": [gpu]}), {**WISHES, "fabric_manager": wish}, tables)
+    assert (plan["problems"] == []) is works and plan["settling"] is settling
