@@ -40,7 +40,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - C(refusals), C(reboot_reasons) and C(problems) are sentences; with C(settling) the fabric manager is still at work on the GPUs. C(manage) says whether the role sees to the driver, C(left) why it does not.
+    - C(refusals), C(reboot_reasons) and C(problems) are sentences; with C(settling) the fabric manager is still at work on the GPUs.
+    - C(manage) says whether the role sees to the driver, C(left) why it does not.
     - The packages and the repository are returned without refusals only.
   type: dict
   sample:

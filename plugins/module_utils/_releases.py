@@ -41,7 +41,10 @@ class ReleaseError(_cluster.ClusterError):
 
 @dataclasses.dataclass(frozen=True)
 class Release:
-    """``number`` counts from 1; ``about`` holds the other annotations without their prefix; ``secrets`` are names; ``content`` is the SHA-256 of all that is kept."""
+    """``number`` counts from 1; ``about`` holds the other annotations without their prefix; ``secrets`` are names.
+
+    ``content`` is the SHA-256 of all that is kept.
+    """
 
     number: int
     name: str

@@ -44,7 +44,10 @@ def test_room_that_a_leaving_pod_still_has_is_waited_for():
     assert told == [] and _rollout.findings(deployment((1, 1, 0)), replicaset(), [pod("no_gpu")], []) != []
 
 
-@pytest.mark.parametrize("state", ["image_unreachable_once", "image_backs_off_after_one_try", "mounted_at_last", "cache_not_synced", "node_on_its_way", "starting", "ready"])
+@pytest.mark.parametrize(
+    "state",
+    ["image_unreachable_once", "image_backs_off_after_one_try", "mounted_at_last", "cache_not_synced", "node_on_its_way", "starting", "ready"],
+)
 def test_what_may_pass_by_itself_is_no_finding(state):
     assert [found for found in find(state) if not found.log_decides] == []
 
