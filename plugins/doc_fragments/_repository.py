@@ -81,6 +81,12 @@ options:
       - How many complete releases stay, the current one and the latest before it.
     type: int
     default: 3
+  in_use:
+    description:
+      - Names of releases (DIGEST in O(layout)) that stay too, because servers run them or may be put back to them.
+    type: list
+    elements: str
+    default: []
   prune:
     description:
       - With O(layout=in_place), delete the objects below O(url) that O(source) does not have; releases are left alone.

@@ -22,7 +22,10 @@ def of_secret(data: dict[str, str], url: str) -> dict[str, str]:
     """
     if CLOUD_FILE not in data:
         return {option: data[key] for option, key in KEYS.items() if key in data}
-    entries = json.loads(data[CLOUD_FILE]).get("s3") or {}
+    try:
+        entries = json.loads(data[CLOUD_FILE]).get("s3") or {}
+    except (ValueError, AttributeError):
+        raise S3Error(f"the Secret's {CLOUD_FILE} is no mapping in JSON. Correct it.") from None
     prefixes = [prefix for prefix in entries if url.startswith(prefix)]
     if not prefixes:
         raise S3Error(f"the file of credentials has no entry for {url}. Add one under s3, with a prefix of that URL or with an empty one.")

@@ -36,7 +36,8 @@ MOST_BYTES = 1 << 20
 
 AWS_KEY_ID = re.compile(r"(AKIA|ASIA)[A-Z0-9]{12,124}")
 AWS_REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
-KEY_ID = re.compile(r"\w{3,128}", re.ASCII)
+#: Stores beside AWS have names of users there. A pasted secret key mostly has a slash, a plus or an equals sign.
+KEY_ID = re.compile(r"[\w.@-]{3,128}", re.ASCII)
 REGION = re.compile(r"[\w-]+", re.ASCII)
 SECRET_KEY = re.compile(r"(?!\.\.|\.\Z)[-.\w]{1,253}", re.ASCII)
 JWT = re.compile(r"[\w-]+\.([\w-]+)\.[\w-]+", re.ASCII)
@@ -171,7 +172,7 @@ def check_pair(values: dict, names: dict) -> None:
             f"Give the id as {key_id} and the 40 characters of the key as {key}."
         )
     if not KEY_ID.fullmatch(values.get("access_key_id", "none")):
-        raise CredentialsError(f"{key_id} cannot be one: it must be 3 to 128 letters, digits and '_'. Check that it is not another value.")
+        raise CredentialsError(f"{key_id} cannot be one: it must be 3 to 128 letters, digits, '_', '-', '.' and '@'. Check that it is not another value.")
     if values.get("access_key_id", "").startswith(("AKIA", "ASIA")):
         check_aws(values, names)
 

@@ -182,7 +182,7 @@ def plan(facts: dict, wishes: dict, tables: dict) -> dict:
         "flavour": modules,
         "fabric_manager": fabric_manager,
         "reboot_reasons": reboot_reasons(facts),
-        "problems": health(facts),
+        "problems": health(facts, fabric_manager),
         "settling": fabric_manager and any(gpu["fabric"] in ("Not Started", "In Progress") for gpu in facts["smi"]["gpus"]),
         "runtimes": [] if wishes["runtime"] == "none" else list(facts["runtimes"]) if wishes["runtime"] == "auto" else [wishes["runtime"]],
     }
@@ -221,7 +221,7 @@ def reboot_reasons(facts: dict) -> list[str]:
     return [] if smi["state"] == "ok" else [f"nvidia-smi does not work: {smi['message']}"]
 
 
-def health(facts: dict) -> list[str]:
+def health(facts: dict, fabric_manager: bool) -> list[str]:
     """Return what is wrong with a node's GPUs, in words; empty if all of them work."""
     smi = facts["smi"]
     if smi["state"] != "ok":
@@ -234,7 +234,7 @@ def health(facts: dict) -> list[str]:
             problems.append(f"{gpu['uuid']} ({gpu['name']}) counts {gpu['ecc_uncorrected']} uncorrected memory errors")
         if gpu["mig"] != gpu["mig_pending"]:
             problems.append(f"{gpu['uuid']} waits for a reset to turn MIG from {gpu['mig']} to {gpu['mig_pending']}")
-        if facts["switches"] and gpu["fabric"] not in ("", "Completed"):
+        if (facts["switches"] or fabric_manager) and gpu["fabric"] not in ("", "Completed"):
             problems.append(
                 f"{gpu['uuid']} is not in the NVSwitches' fabric ({gpu['fabric']}): no program can use it; see the service nvidia-fabricmanager"
             )

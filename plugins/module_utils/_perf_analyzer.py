@@ -54,9 +54,12 @@ def find() -> tuple[str, str]:
     return path, ""
 
 
-def unfit(case: _verify.Case, secure: bool, fresh: bool) -> str:
-    """Return why it cannot send this load, an empty text if it can."""
-    reasons = {"TLS": secure, "fresh connections": fresh, "JSON": case.json, "classes": any(case.wanted.values())}
+def unfit(case: _verify.Case, secure: bool, fresh: bool, headers: bool) -> str:
+    """Return why it cannot send this load, an empty text if it can.
+
+    :param headers: whether there are any: they hold keys, and it takes them on its command line only
+    """
+    reasons = {"headers": headers, "TLS": secure, "fresh connections": fresh, "JSON": case.json, "classes": any(case.wanted.values())}
     found = [name for name, there in reasons.items() if there]
     return f"{NAME} is not used with {', '.join(found)}" if found else ""
 
@@ -111,8 +114,6 @@ class Runner:
         words += ["--input-data", os.path.join(folder, "inputs.json"), "--concurrency-range", f"{concurrency}:{concurrency}"]
         words += ["--measurement-interval", str(max(1, round(seconds * 1000 / WINDOWS))), "--max-trials", str(WINDOWS)]
         words += ["--stability-percentage", str(STABILITY), "--warmup-request-count", str(10 * concurrency)]
-        for name, value in self._access.headers_for(self._protocol).items():
-            words += ["-H", f"{name}: {value}"]
         return [*words, "-f", os.path.join(folder, "out.csv"), "--verbose-csv"]
 
     def measure(self, concurrency: int, seconds: float) -> dict:

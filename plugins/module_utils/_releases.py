@@ -97,8 +97,10 @@ def packed(manifests: list[dict], verification: dict, outline: dict) -> tuple[by
 
     :raises ReleaseError: it is too large without them, too
     """
+    # In any order, they are the same release.
+    ordered = sorted(without_replicas(manifests), key=lambda manifest: json.dumps(manifest, sort_keys=True))
     for models in (outline, {}):
-        content = {"manifests": without_replicas(manifests), "verification": verification, "models": models}
+        content = {"manifests": ordered, "verification": verification, "models": models}
         data = gzip.compress(json.dumps(content, sort_keys=True).encode(), mtime=0)
         if len(data) <= LARGEST:
             return data, models == outline

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from ansible_collections.mlserving.triton.plugins.module_utils import _cluster, _kube
@@ -33,13 +34,14 @@ def text(entry: dict) -> str:
     return f"{entry['kind']} {entry['namespace'] + '/' if entry['namespace'] else ''}{entry['name']}"
 
 
-def sort(entries: list[dict], release: str) -> tuple[list[dict], dict[str, str], list[dict]]:
+def sort(entries: list[dict], release: str, gone: Iterable[str] = ()) -> tuple[list[dict], dict[str, str], list[dict]]:
     """Return (what is to go, what of the release stays, as text -> why, what else there is and nothing among it owns).
 
     :param entries: of _objects.everything
+    :param gone: uids of objects that were there a moment ago; what they own is about to go
     """
     own = {entry["metadata"].get("uid") for entry in entries if is_ours(entry, release)}
-    there = {entry["metadata"].get("uid") for entry in entries}
+    there = {*gone, *(entry["metadata"].get("uid") for entry in entries)}
     ours, left, others = [], {}, []
     for entry in entries:
         owners = entry["metadata"].get("ownerReferences") or []

@@ -123,10 +123,11 @@ class Repository:
             )
         return Publication(plan, self._location, remote is not None)
 
-    def plan_release(self, files: list[File], keep: int) -> Publication:
+    def plan_release(self, files: list[File], keep: int, in_use: frozenset[str] = frozenset()) -> Publication:
         """Compare the files with the releases that are there.
 
         :param keep: how many complete releases stay, this one among them
+        :param in_use: names of releases that stay beside those
         :raises S3Error: the store refuses
         :raises FileError: a file cannot be read, or changed
         """
@@ -142,7 +143,8 @@ class Repository:
         # Written again if another one was published after it: the releases that stay are those that were published last.
         is_latest = any(release.name == name for release in complete if release.published == complete[0].published)
         manifest = None if is_latest else self._manifest(name, _repository_plan.manifest(name, files, computed))
-        obsolete = [release.name for release in complete if release.name != name][keep - 1 :] + self._abandoned(releases or (), name)
+        older = [release.name for release in complete if release.name != name][keep - 1 :]
+        obsolete = [other for other in older if other not in in_use] + self._abandoned(releases or (), name)
         return Publication(plan, location, releases is not None, name, manifest, tuple(obsolete), self._keys_of(obsolete))
 
     def _known(self, names: list[str]) -> dict[str, tuple[str, Object]]:

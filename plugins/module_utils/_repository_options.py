@@ -8,6 +8,7 @@ The options are documented in doc_fragments/_repository.py.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
@@ -31,6 +32,7 @@ ARGUMENT_SPEC = {
     "source": {"type": "path"},
     "layout": {"type": "str", "choices": list(LAYOUTS), "default": "in_place"},
     "keep": {"type": "int", "default": 3},
+    "in_use": {"type": "list", "elements": "str", "default": []},
     "prune": {"type": "bool", "default": False},
     "strict": {"type": "bool", "default": False},
     "follow_external_links": {"type": "bool", "default": False},
@@ -86,7 +88,7 @@ def connect(module: AnsibleModule, location: _s3_url.Location) -> tuple[_s3.Stor
 def plan(module: AnsibleModule, tree: _model_tree.Tree, repository: Repository) -> Publication:
     """Return what publishing the tree has to do in the layout that the options name."""
     if module.params["layout"] == "release":
-        return repository.plan_release(tree.files, module.params["keep"])
+        return repository.plan_release(tree.files, module.params["keep"], frozenset(module.params["in_use"]))
     return repository.plan_in_place(tree.files, module.params["prune"])
 
 
@@ -95,13 +97,28 @@ def default_cache() -> str:
     return os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "mlserving-triton")
 
 
+def _for_url(url: str | None):
+    """Return a function that returns a finding as it counts for a repository at that URL, or None.
+
+    Triton has the rule of names for stores with an endpoint only. Without a URL, that may be one.
+    """
+    endpoint = _s3_url.parse(url).endpoint if url else None
+
+    def judged(finding: _model_lint.Finding) -> _model_lint.Finding | None:
+        if finding.rule != "name-not-addressable" or endpoint:
+            return finding
+        return None if url else dataclasses.replace(finding, severity="warning")
+
+    return judged
+
+
 def lint(module: AnsibleModule) -> tuple[_model_tree.Tree, list[_model_lint.Finding], dict]:
     """Return the tree of ``source``, what the lint found, and both as the modules return them.
 
     :raises TreeError: there is no such tree
     """
     tree = _model_tree.read(module.params["source"], module.params["follow_external_links"])
-    findings = _model_lint.lint(tree)
+    findings = [entry for entry in map(_for_url(module.params["url"]), _model_lint.lint(tree)) if entry]
     result = {
         "models": [model.name for model in tree.models],
         "findings": [finding.as_dict() for finding in findings],

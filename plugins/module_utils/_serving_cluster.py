@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import base64
 import datetime
+import json
+import re
 
 from ansible_collections.mlserving.triton.plugins.module_utils import (
     _autoscaling,
@@ -26,6 +28,8 @@ try:
 except ImportError:
     x509 = None  # Then the certificate's end is not looked at; ansible-core itself brings the package.
 
+#: A release in the URL of a model repository.
+IN_STORE = re.compile(r"/releases/([0-9a-f]{16})\b")
 ENFORCED = "pod-security.kubernetes.io/enforce"
 #: Kinds that a release has only with certain options: (path, apiVersion, kind).
 OPTIONAL = (
@@ -230,6 +234,18 @@ def security_problem(api, namespace: str, pod: dict, labels: dict) -> str:
     if not wrong:
         return ""
     return f'The namespace {namespace} enforces the level "restricted", which refuses the pods: {"; ".join(wrong)}. Change that, or use another namespace.'
+
+
+def releases_in_use(api, namespace: str, release: str, deployment: str) -> list[str]:
+    """Return the names of the models' releases that the Deployment runs, and of those that the kept releases of Triton run."""
+    running = _kube.get(api, f"/apis/apps/v1/namespaces/{namespace}/deployments/{deployment}", absent_is_empty=True) or {}
+    try:
+        kept = [each.about.get("models", "") for each in _releases.Releases(api, namespace, release).all()]
+    except _kube.RequestError as error:
+        if error.status not in (403, 404):
+            raise
+        kept = []
+    return sorted(set(IN_STORE.findall(" ".join([json.dumps(running.get("spec") or {}), *kept]))))
 
 
 def optional_objects(api, namespace: str, owner: str, release: str) -> list[dict]:

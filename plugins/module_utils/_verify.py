@@ -125,6 +125,7 @@ def _expected(model: str, outputs: list | None, folder: str) -> list[dict]:
     found = []
     for tensor in outputs or []:
         where = f"the case of model {model}, output {tensor.get('name') or ''}".rstrip()
+        _expect_checked(tensor, where)
         if tensor.get("file"):
             tensor = tensor | {"data": _verify_inputs.expected({"name": "", **tensor}, folder, where)}
         if tensor.get("shape") and isinstance(tensor.get("data"), list):
@@ -135,6 +136,18 @@ def _expected(model: str, outputs: list | None, folder: str) -> list[dict]:
             raise CaseError(f"{where}: pattern is {tensor['pattern']}, which is no regular expression ({error}). Correct it.") from None
         found.append(tensor)
     return found
+
+
+def _expect_checked(tensor: dict, where: str) -> None:
+    """:raises CaseError: the output has an expectation that another one would keep from being looked at"""
+    ranked = [name for name in ("top", "classes") if tensor.get(name)]
+    texts = [name for name in ("pattern", "contains") if tensor.get(name) is not None]
+    values = [name for name in ("data", "file") if tensor.get(name) is not None]
+    unseen = values if texts else []
+    if ranked:
+        unseen = values + texts + [name for name in ("datatype", "shape", "finite") if tensor.get(name)]
+    if unseen:
+        raise CaseError(f"{where}: {', '.join(unseen)} would not be looked at beside {', '.join(ranked or texts)}. Make two cases of it.")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -388,7 +388,8 @@ class Benchmark:
         if wanted == "builtin":
             return wanted, ""
         path, why = _perf_analyzer.find()
-        why = why or _perf_analyzer.unfit(self.case, any(place.secure for place in self.places.values()), self.params["connections"] == "fresh")
+        secure, fresh = any(place.secure for place in self.places.values()), self.params["connections"] == "fresh"
+        why = why or _perf_analyzer.unfit(self.case, secure, fresh, bool(self.access.headers))
         if not why:
             return name, path
         if wanted == name:

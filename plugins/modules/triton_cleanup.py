@@ -116,7 +116,8 @@ def main() -> None:
     try:
         _cluster.version(api, target)
         namespace = _removal.namespace_entry(api, name)
-        ours, left, others = _removal.sort(_objects.everything(api, name), release)
+        found = _objects.everything(api, name)
+        ours, left, others = _removal.sort(found, release)
         claims, kept = _removal.claims(api, name, module.params["claims"], release)
         ours += claims
         others = [entry for entry in others if _removal.text(entry) not in {*map(_removal.text, claims), *kept}]
@@ -132,7 +133,9 @@ def main() -> None:
             held = _removal.remove(api, ours, deadline)
             if held:
                 fail(module, held, **{**result, "removed": [each for each in result["removed"] if each not in held]})
-            ours, left, others = _removal.sort(_objects.everything(api, name), release) if result["changed"] else (ours, left, others)
+            if result["changed"]:
+                gone = [entry["metadata"].get("uid") for entry in found]
+                ours, left, others = _removal.sort(_objects.everything(api, name), release, gone)
             result["left"] = left | kept
             if ours:
                 fail(module, {_removal.text(entry): "it came up meanwhile" for entry in ours}, **result)

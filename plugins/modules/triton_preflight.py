@@ -225,6 +225,12 @@ send_replicas:
   returned: always
   type: int
   sample: 4
+releases_in_use:
+  description: Names of the models' releases (layout V(release) of M(mlserving.triton.triton_repository)) that the Deployment runs, or could be put back to.
+  returned: always
+  type: list
+  elements: str
+  sample: [39e2ca48ac4cc25a]
 replicas_before:
   description: The number of replicas that the Deployment has; null if there is none, or if an autoscaler owns it.
   returned: always
@@ -414,7 +420,7 @@ def refuse_for_rights(module: AnsibleModule, target: _cluster.Target, missing: l
 def untouched(names: dict) -> dict:
     """Return what look_at_serving finds, where the release is not to run."""
     nothing = {"replicas_before": None, "autoscaler": "", "send_replicas": None, "probe": {"name": "", "requests": {}}, "optional_objects": []}
-    return {**nothing, "model_set": {"name": _model_set.config_map(names["fullname"]), "there": False, "data": {}, "annotations": {}}}
+    return {**nothing, "releases_in_use": [], "model_set": {"name": _model_set.config_map(names["fullname"]), "there": False, "data": {}, "annotations": {}}}
 
 
 def helm_problem(module: AnsibleModule, fullname: str, owner: str | None, record: _helm_record.Record | None) -> str:
@@ -452,6 +458,7 @@ def look_at_serving(module: AnsibleModule, api: "kubernetes.client.ApiClient", n
         "probe": {"name": "", "requests": {}},
         "model_set": {"name": _model_set.config_map(names["fullname"]), "there": False, "data": {}, "annotations": {}},
         "optional_objects": optional,
+        "releases_in_use": _serving_cluster.releases_in_use(api, namespace, inputs["release"], names["fullname"]),
     }
     # Under another name of the app its pods are others, but its objects are still found by the release.
     ours = {"release": inputs["release"], "app.kubernetes.io/managed-by": _secret.OWNER}

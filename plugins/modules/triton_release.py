@@ -12,7 +12,7 @@ short_description: Keep a verified release of Triton in the cluster
 description:
   - Keeps the manifests of a release, and what it was verified with, in an immutable ConfigMap, so that it can be put back later without any other store.
   - Nothing is kept anew if the newest release that is kept has the same manifests. The number of replicas is no part of them. If its golden cases are
-    others, as when models were published in place, they replace those that are kept, under the same number.
+    others, as when models were published in place, the newest release is replaced by one with the next number.
   - Only the newest O(keep) releases stay. Secrets of the release that none of them names and no object of the namespace uses are removed with the others.
   - Credentials are kept by the names of their Secrets only.
 author:
@@ -186,12 +186,12 @@ def main() -> None:
     try:
         kept = releases.all()
         new = not kept or kept[0].digest != _releases.digest(params["manifests"])
-        number = (kept[0].number if kept else 0) + new
         # What is like another one has that one's golden cases.
         like = _releases.chosen(kept, str(params["like"])) if new and params["like"] else None
         data, complete, cases = contents(params, releases, like) if new or not params["like"] else (b"", True, False)
         # The same manifests, but other golden cases: models were published in place, and are proven by other answers.
         stale = not new and cases and kept[0].content != hashlib.sha256(data).hexdigest()
+        number = (kept[0].number if kept else 0) + (new or stale)
         if new or stale:
             result["cases_kept"] = complete
             if not complete:
@@ -199,16 +199,17 @@ def main() -> None:
                     f"The golden cases of release {number} do not fit into a ConfigMap and are not kept: put back, it is verified without them."
                 )
         if (new or stale) and not module.check_mode:
-            if stale:
-                releases.delete(kept[0])
             write(module, releases, number, data)
+        if stale and not module.check_mode:
+            # Not before: there is a way back at any time.
+            releases.delete(kept[0])
         # Of what stays, the new one is not in the list.
         stay, old = kept[: params["keep"] - new], kept[params["keep"] - new :]
         named = {name for release in stay for name in release.secrets}.union(_releases.secrets_in(params["manifests"]))
         removed = prune(module, releases, old, named, _secret.Secrets(api, params["namespace"], target.server)) if new or old else []
     except (_cluster.ClusterError, _models_outline.OutlineError, _secret.SecretError) as error:
         module.fail_json(msg=f"The release is verified, but it could not be kept for a way back: {error}")
-    name = f"{params['name'][: _releases.NAME_LENGTH]}-release-{number}" if new else kept[0].name
+    name = f"{params['name'][: _releases.NAME_LENGTH]}-release-{number}" if new or stale else kept[0].name
     pruned = sorted(release.number for release in old)
     module.exit_json(changed=bool(new or stale or old or removed), number=number, name=name, pruned=pruned, pruned_secrets=removed, **result)
 

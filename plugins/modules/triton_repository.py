@@ -116,6 +116,12 @@ release:
   returned: success
   type: str
   sample: 39e2ca48ac4cc25a
+replaced:
+  description: Those of RV(uploaded) and RV(copied) that were there with another content.
+  returned: success
+  type: list
+  elements: str
+  sample: []
 uploaded:
   description: Keys that were written, or would be in check mode.
   returned: success
@@ -192,6 +198,7 @@ from ansible_collections.mlserving.triton.plugins.module_utils._s3_errors import
 
 NOTHING = {
     "release": "",
+    "replaced": [],
     "uploaded": [],
     "copied": [],
     "unchanged": 0,
@@ -233,6 +240,7 @@ def present(module: AnsibleModule, tree: _model_tree.Tree, store: _s3.Store, rep
         release=publication.release,
         uploaded=sorted(step.key for step in publication.uploads),
         copied=sorted(step.key for step in plan.copies),
+        replaced=sorted({step.key for step in (*publication.uploads, *plan.copies)} & set(plan.existing or ())) if not publication.release else [],
         unchanged=plan.unchanged,
         deleted=publication.deleted,
         bytes=publication.bytes,

@@ -724,7 +724,13 @@ class Cache:
                 return
             # Without locks, two at once must not write into the same folder.
             partial = self.at(f"{key}.partial" + ("" if lock.held else f"-{random.getrandbits(32):08x}"))
-            self._prepare(partial, files, folders)
+            try:
+                self._prepare(partial, files, folders)
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                self._make_room(sum(file.size for file in files), key)
+                self._prepare(partial, files, folders)
             fetch = Fetch(store, files, partial, parallel)
             linked = self._link(key, fetch)
             if linked:
@@ -820,7 +826,8 @@ class Cache:
             match = PARTIAL.fullmatch(name) or LOCK.fullmatch(name)
             if match and match.group(1) != key and time.time() - _time(self.at(name)) > age:
                 with Lock(self.at(f"{match.group(1)}.lock")) as lock:
-                    if lock.held is not None:
+                    # Without locks, only its age tells that nobody works at it.
+                    if lock.held or (lock.held is False and age):
                         self._forget(name, match.group(1))
 
     def _forget(self, name, key):

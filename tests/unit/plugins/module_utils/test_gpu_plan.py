@@ -237,7 +237,7 @@ def test_a_restart_is_for_a_reason(machine, words):
 
 def test_gpus_that_do_not_work_are_named():
     gpu = {"uuid": "GPU-1", "name": "H100", "ecc_uncorrected": 3, "mig": "Disabled", "mig_pending": "Enabled", "fabric": "Not Started"}
-    problems = _gpu_plan.health(node("2330", "2330", smi={"state": "ok", "gpus": [gpu]}))
+    problems = _gpu_plan.health(node("2330", "2330", smi={"state": "ok", "gpus": [gpu]}), False)
     assert [words.split(" (", maxsplit=1)[0] for words in problems] == [
         "the driver shows 1 of 2 GPUs on the PCI bus",
         "GPU-1",

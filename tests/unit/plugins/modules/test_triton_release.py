@@ -43,9 +43,14 @@ def test_the_same_is_not_kept_again(run):
     assert not run(OUTLINE)["changed"] and run.written == run.deleted == []
 
 
+def test_the_order_of_manifests_is_no_content():
+    other = {**MANIFESTS[0], "metadata": {"name": "b"}}
+    assert _releases.packed([*MANIFESTS, other], {}, {}) == _releases.packed([other, *MANIFESTS], {}, {})
+
+
 def test_other_golden_cases_replace_those_that_are_kept(run):
     result = run({"simple": {"config": "name: simple", "cases": [{"outputs": [4]}]}})
-    assert (result["changed"], result["number"], run.deleted, run.written) == (True, 4, [4], [4])
+    assert (result["changed"], result["number"], run.deleted, run.written) == (True, 5, [4], [5])
 
 
 @pytest.mark.parametrize(("outline", "options"), [({}, {}), ({"other": {}}, {"like": 4})])
