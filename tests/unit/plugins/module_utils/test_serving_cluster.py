@@ -117,6 +117,16 @@ def test_replicas_are_left_to_the_autoscaler_once_it_owns_them(cluster, api, man
     assert _serving_cluster.replicas_to_send(api, "triton", "example", "us", 1, "") == 1
 
 
+def test_releases_of_models_are_in_use_that_run_or_could_be_put_back(cluster, api):
+    args = ["--model-repository=s3://http://s3:8333/models/demo/releases/0123456789abcdef"]
+    cluster.answers[f"{DEPLOYMENTS}/example"] = {"spec": {"template": {"spec": {"containers": [{"args": args}]}}}}
+    kept = {"name": "example-release-1", "annotations": {"mlserving.triton/models": "s3://b/releases/fedcba9876543210"}}
+    cluster.answers["/api/v1/namespaces/triton/configmaps"] = {"items": [{"metadata": kept}]}
+    assert _serving_cluster.releases_in_use(api, "triton", "example", "example") == ["0123456789abcdef", "fedcba9876543210"]
+    cluster.answers["/api/v1/namespaces/triton/configmaps"] = 403
+    assert _serving_cluster.releases_in_use(api, "triton", "example", "gone") == []
+
+
 def test_a_second_deployment_with_the_releases_labels_is_named(cluster, api):
     cluster.answers[DEPLOYMENTS] = {"items": [{"metadata": {"name": "other"}}, {"metadata": {"name": "example"}}]}
     assert "The Deployment other in namespace triton has the release's labels" in _serving_cluster.same_release(

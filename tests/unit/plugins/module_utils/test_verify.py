@@ -52,6 +52,19 @@ def test_expected_data_must_fit_the_expected_shape():
         prepare("INT32", [1], [1], [{"name": "O", "shape": [3], "data": [1, 2]}])
 
 
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        ({"top": 5, "data": [1]}, "data would not be looked at beside top"),
+        ({"contains": {}, "data": ["x"]}, "data would not be looked at beside contains"),
+        ({"classes": [{"index": 1}], "shape": [1], "finite": True}, "shape, finite would not be looked at beside classes"),
+    ],
+)
+def test_an_expectation_that_another_one_hides_is_refused(output, words):
+    with pytest.raises(_tensors.CaseError, match=words):
+        prepare("INT32", [1], [1], [{"name": "O", **output}])
+
+
 def entry(name="m", state="READY", reason="", version="1"):
     return {"name": name, "version": version, "state": state, "reason": reason}
 

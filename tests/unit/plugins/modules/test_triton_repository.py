@@ -233,6 +233,19 @@ def test_only_the_releases_that_were_published_last_stay(store, source, run):
     assert {key.split("/")[2].removesuffix(".json") for key in store.buckets["models"]} == {second, third}
 
 
+def test_a_release_that_is_in_use_stays(store, source, run):
+    used = run(**RELEASED, keep=1)["release"]
+    (source / "simple/1/model.py").write_text("x = 2")
+    assert run(**RELEASED, keep=1, in_use=[used])["deleted"] == [] and f"demo/releases/{used}.json" in store.buckets["models"]
+    assert run(**RELEASED, keep=1, in_use=["other"])["changed"] and f"demo/releases/{used}.json" not in store.buckets["models"]
+
+
+def test_what_was_replaced_in_place_is_told(source, run):
+    assert run()["replaced"] == []
+    (source / "simple/1/model.py").write_text("x = 2")
+    assert run()["replaced"] == ["demo/simple/1/model.py"] and run()["replaced"] == []
+
+
 def test_going_back_to_an_older_release_writes_its_manifest_alone(store, source, run):
     old = run(**RELEASED)
     (source / "simple/1/model.py").write_text("x = 2")

@@ -45,6 +45,13 @@ def test_without_a_url_the_tree_is_checked_and_nothing_is_sent(store, source, in
     assert store.requests == []
 
 
+@pytest.mark.parametrize(("url", "severities"), [(None, ["warning"]), ("s3://models/demo", []), ("given", ["error"])])
+def test_only_stores_with_an_endpoint_have_a_rule_of_names(source, info, url, severities):
+    (source / "simple/1/lib c++.so").write_text("")
+    result = info() if url == "given" else info(url=url)
+    assert [entry["severity"] for entry in result["findings"] if entry["rule"] == "name-not-addressable"] == severities
+
+
 def test_strict_counts_warnings_as_failing(source, info):
     before = info()
     assert before["failing"] == 0 and "plan" in before
