@@ -153,7 +153,9 @@ class Adoption:
                 unused.append(name)
                 continue
             if kind == "Secret":
-                left[f"Secret {name}"] = "something still uses it" if name in used | later else f"{', '.join(unseen)} may use it, which may not be listed"
+                left[f"Secret {name}"] = (
+                    "something still uses it" if name in used | later else f"{', '.join(unseen)} may use it, which may not be listed"
+                )
             marks = {_secret.MANAGED_BY: None} if kind == "Secret" else {**labels, "heritage": "Ansible"}
             self._disown(self._path(kind, name, manifest["apiVersion"]), marks)
         for name in [*unused, *self._record.secrets]:

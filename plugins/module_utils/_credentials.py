@@ -172,7 +172,9 @@ def check_pair(values: dict, names: dict) -> None:
             f"Give the id as {key_id} and the 40 characters of the key as {key}."
         )
     if not KEY_ID.fullmatch(values.get("access_key_id", "none")):
-        raise CredentialsError(f"{key_id} cannot be one: it must be 3 to 128 letters, digits, '_', '-', '.' and '@'. Check that it is not another value.")
+        raise CredentialsError(
+            f"{key_id} cannot be one: it must be 3 to 128 letters, digits, '_', '-', '.' and '@'. Check that it is not another value."
+        )
     if values.get("access_key_id", "").startswith(("AKIA", "ASIA")):
         check_aws(values, names)
 

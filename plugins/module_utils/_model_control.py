@@ -406,7 +406,9 @@ def bring(release: Release, wanted: _model_set.Wanted, check_only: bool = False)
     before = _model_set.of_config_map(stored)
     asked = [replica for replica in replicas if not replica.waiting]
     if not asked and not wanted.exclusive and (wanted.loaded or _model_set.ALL in (before or [])):
-        raise ControlError("Nothing was changed. No replica runs that could be asked which models there are. Scale up first, or wait for one.", replicas)
+        raise ControlError(
+            "Nothing was changed. No replica runs that could be asked which models there are. Scale up first, or wait for one.", replicas
+        )
     index = asked[0].index if asked else []
     after = None if before is None else wanted.set_after(before, index)
     if check_only:

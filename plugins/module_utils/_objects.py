@@ -88,7 +88,9 @@ def _objects(api: "kubernetes.client.ApiClient", kind: tuple[str, str, dict], na
             "labels": metadata.get("labels") or {},
             "owned": bool(metadata.get("ownerReferences")),
             # Where the list of its kind is, and what tells whose it is and what holds it.
-            "path": f"{prefix}/namespaces/{metadata['namespace']}/{resource['name']}" if metadata.get("namespace") else f"{prefix}/{resource['name']}",
+            "path": (
+                f"{prefix}/namespaces/{metadata['namespace']}/{resource['name']}" if metadata.get("namespace") else f"{prefix}/{resource['name']}"
+            ),
             "metadata": metadata,
         }
         if not is_given(entry):

@@ -102,7 +102,9 @@ class Repository:
         listing = self._store.list(self._prefix(f"{RELEASES}/"), "/")
         if listing is None:
             return None
-        names = {self._location.name(key).removeprefix(f"{RELEASES}/").removesuffix(".json"): found.modified for key, found in listing.objects.items()}
+        names = {
+            self._location.name(key).removeprefix(f"{RELEASES}/").removesuffix(".json"): found.modified for key, found in listing.objects.items()
+        }
         folders = {self._location.name(key).removeprefix(f"{RELEASES}/").rstrip("/") for key in listing.folders}
         found = [Release(name, modified) for name, modified in names.items() if RELEASE.fullmatch(name)]
         found.sort(key=lambda release: (release.published, release.name), reverse=True)

@@ -185,7 +185,9 @@ def _services(options: dict) -> list[str]:
     for variable, needed in (("ingress", ("host",)), ("gateway", ("parent",))):
         value = options[variable]
         if value and "http" not in options["service_ports"]:
-            found.append(f"triton_{variable} leads to the Service's port http, which triton_service_ports ({', '.join(options['service_ports'])}) leaves out.")
+            found.append(
+                f"triton_{variable} leads to the Service's port http, which triton_service_ports ({', '.join(options['service_ports'])}) leaves out."
+            )
         if value and any(not value.get(field) for field in needed):
             found.append(f"triton_{variable} is {value!r}; it needs {', '.join(needed)}.")
     return found

@@ -11,7 +11,15 @@ from __future__ import annotations
 import datetime
 import re
 
-from ansible_collections.mlserving.triton.plugins.module_utils import _model_cache, _pods, _releases, _rollout, _secret, _secret_references, _triton_log
+from ansible_collections.mlserving.triton.plugins.module_utils import (
+    _model_cache,
+    _pods,
+    _releases,
+    _rollout,
+    _secret,
+    _secret_references,
+    _triton_log,
+)
 from ansible_collections.mlserving.triton.plugins.module_utils._status import Seen, event_time
 
 #: How many warnings are told.

@@ -358,7 +358,10 @@ ADVICE = (
     (", expected", "A server answered with other values: check that this is the intended model version, or correct the case."),
     ("is not in the repository index", "Publish the model to the repository and deploy again, or remove its case."),
     ("not loaded", "Load the model with mlserving.triton.triton_model, or remove its case."),
-    ("Stub process", "The process that runs the model's Python code has died; restart the pod, or publish the model again, and correct what ended it."),
+    (
+        "Stub process",
+        "The process that runs the model's Python code has died; restart the pod, or publish the model again, and correct what ended it.",
+    ),
     ("UNAVAILABLE", "Correct the model by the reason above and publish it again; `kubectl logs` of the pod has the full text."),
     ("expecting header", "That API is restricted on the server: lift the restriction for this address."),
     ("no answer", "Check that the pods are Running, and that the address and port lead to Triton and this machine reaches them."),

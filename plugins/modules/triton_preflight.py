@@ -420,7 +420,11 @@ def refuse_for_rights(module: AnsibleModule, target: _cluster.Target, missing: l
 def untouched(names: dict) -> dict:
     """Return what look_at_serving finds, where the release is not to run."""
     nothing = {"replicas_before": None, "autoscaler": "", "send_replicas": None, "probe": {"name": "", "requests": {}}, "optional_objects": []}
-    return {**nothing, "releases_in_use": [], "model_set": {"name": _model_set.config_map(names["fullname"]), "there": False, "data": {}, "annotations": {}}}
+    return {
+        **nothing,
+        "releases_in_use": [],
+        "model_set": {"name": _model_set.config_map(names["fullname"]), "there": False, "data": {}, "annotations": {}},
+    }
 
 
 def helm_problem(module: AnsibleModule, fullname: str, owner: str | None, record: _helm_record.Record | None) -> str:

@@ -151,7 +151,10 @@ def test_what_changed_meanwhile_is_put_back_all_the_same(adoption):
 
 
 def test_the_rights_that_an_adoption_takes():
-    manifests = [{"apiVersion": "monitoring.coreos.com/v1", "kind": "ServiceMonitor"}, {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy"}]
+    manifests = [
+        {"apiVersion": "monitoring.coreos.com/v1", "kind": "ServiceMonitor"},
+        {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy"},
+    ]
     needed = _rights.for_adoption([*manifests, {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress"}])
     assert needed[:2] == [("update", "apps", "deployments"), ("update", "", "services")]
     assert [(verb, kind) for verb, _group, kind in needed[2:]] == [("patch", "servicemonitors"), ("patch", "ingresses"), ("patch", "networkpolicies")]

@@ -92,7 +92,10 @@ def test_a_custom_resource_is_seen(cluster):
 def test_a_kind_of_another_version_than_the_preferred_one_is_seen_and_one_of_both_only_once(cluster):
     cluster.answers["/apis"]["groups"].append(group("example.com", "v1", "v1alpha1"))
     both = resource("things", "Thing")
-    cluster.answers |= {"/apis/example.com/v1": {"resources": [both]}, "/apis/example.com/v1alpha1": {"resources": [both, resource("filters", "Filter")]}}
+    cluster.answers |= {
+        "/apis/example.com/v1": {"resources": [both]},
+        "/apis/example.com/v1alpha1": {"resources": [both, resource("filters", "Filter")]},
+    }
     put(cluster, "triton", {"/apis/example.com/v1": {"things": [item("mine")]}, "/apis/example.com/v1alpha1": {"filters": [item("theirs")]}})
     found = [each for each in names(everything(cluster)) if "example.com" in each]
     assert found == ["example.com/v1alpha1 Filter triton/theirs", "example.com/v1 Thing triton/mine"]

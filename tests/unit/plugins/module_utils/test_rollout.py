@@ -142,7 +142,9 @@ def test_an_init_container_that_succeeded_in_the_end_is_no_finding():
     done = pod("starting")
     done["spec"]["initContainers"] = [{"name": "fetch-models"}]
     ended = {"terminated": {"exitCode": 0, "reason": "Completed"}}
-    done["status"]["initContainerStatuses"] = [{"name": "fetch-models", "restartCount": 2, "state": ended, "lastState": {"terminated": {"exitCode": 1}}}]
+    done["status"]["initContainerStatuses"] = [
+        {"name": "fetch-models", "restartCount": 2, "state": ended, "lastState": {"terminated": {"exitCode": 1}}}
+    ]
     assert [found.container for found in _rollout.findings(deployment((1, 1, 0)), replicaset(), [done], [])] == ["triton"]
     done["status"]["initContainerStatuses"][0]["state"] = {"waiting": {"reason": "CrashLoopBackOff"}}
     found = _rollout.findings(deployment((1, 1, 0)), replicaset(), [done], [])[0]

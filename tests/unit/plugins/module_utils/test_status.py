@@ -104,7 +104,9 @@ def test_a_replica_that_failed_after_a_whole_rollout_is_no_rollout():
     look = seen([fake_release.pod("a"), fake_release.pod("b", ready=False, state={"terminated": {"exitCode": 137, "reason": "OOMKilled"}})])
     facts, problems = judged(look)
     assert facts["rollout"]["complete"] and facts["rollout"]["ready"] == 1
-    assert problems == [f"1 of 2 replicas is not ready: pod {fake_release.NAME}-abc-b: container triton was killed (once): the node ran out of memory."]
+    assert problems == [
+        f"1 of 2 replicas is not ready: pod {fake_release.NAME}-abc-b: container triton was killed (once): the node ran out of memory."
+    ]
 
 
 def test_a_rollout_that_hangs_says_why_though_all_replicas_serve():

@@ -220,7 +220,10 @@ def test_all_responses_of_a_stream_must_agree():
     [
         ("HTTP inference of m: O[0] is 2, expected 1 (tolerance 0); 1 of 1 values differ", "A server answered with other values"),
         ("HTTP inference of m: the server refused: unexpected inference output 'P' for model 'm' (400)", "Correct what is named above"),
-        ("HTTP inference of m: the server refused: Stub process 'm_0_0' is not healthy. (500)", "The process that runs the model's Python code has died"),
+        (
+            "HTTP inference of m: the server refused: Stub process 'm_0_0' is not healthy. (500)",
+            "The process that runs the model's Python code has died",
+        ),
         ("the server says that it is not live; HTTP: the answer is not Triton's (status 403)", "Correct the address"),
     ],
 )

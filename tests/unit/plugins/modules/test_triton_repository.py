@@ -359,7 +359,10 @@ def test_a_redirect_names_the_bucket_s_region(store, run, line, doing):
     store.failure = Failure(301, "PermanentRedirect", line, region="eu-west-1")
     message = run()["msg"]
     assert message.startswith(f"the bucket models at http://127.0.0.1:{store.server_port} cannot {doing}: ")
-    assert "the bucket is in another region. Set region to the bucket's, eu-west-1; Triton is given the same." in message and store.buckets["models"] == {}
+    assert (
+        "the bucket is in another region. Set region to the bucket's, eu-west-1; Triton is given the same." in message
+        and store.buckets["models"] == {}
+    )
 
 
 @pytest.mark.parametrize("check", [True, False])

@@ -43,7 +43,9 @@ def hosts(variables: str) -> dict[str, str]:
 
 
 def test_a_variable_of_a_group_is_hidden(hidden):
-    assert hidden(hosts("{model_repository_url: s3://theirs, triton_gpus: 1}")) == {"model_repository_url": "the group triton_clusters of the inventory"}
+    assert hidden(hosts("{model_repository_url: s3://theirs, triton_gpus: 1}")) == {
+        "model_repository_url": "the group triton_clusters of the inventory"
+    }
 
 
 def test_group_vars_all_beside_the_inventory_is_hidden(hidden):
