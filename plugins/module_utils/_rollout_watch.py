@@ -202,7 +202,8 @@ class Rollout:
         for finding in found:
             if now - self._since[finding.subject, finding.cause] < finding.patience:
                 continue
-            log, note = self._log(finding) if finding.container else ("", "")
+            # What could not be started has no log.
+            log, note = self._log(finding) if finding.container and finding.cause != "container_start" else ("", "")
             known = explain(finding, log)
             if finding.log_decides and not (known and (known.certain or finding.attempts >= 2)):
                 continue
@@ -258,10 +259,11 @@ class Rollout:
         what = f"reading the log of container {finding.container} of {finding.subject}"
         arguments = {"container": finding.container, "tail_lines": LOG_TAIL}
         try:
-            return _kube.call(what, self._core.read_namespaced_pod_log, pod, self._namespace, previous=finding.running, **arguments), ""
+            text = _kube.call(what, self._core.read_namespaced_pod_log, pod, self._namespace, previous=finding.running, **arguments)
         except _kube.RequestError as error:
             # The kubelet answers 400 for a container that has just been replaced or removed.
             return "", f"{error}"
+        return "" if _triton_log.is_missing(text) else text, ""
 
     def _pause(self, state: _State | None, seconds: float) -> None:
         """Wait until something changes, at most that many seconds."""

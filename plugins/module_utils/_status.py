@@ -235,7 +235,8 @@ def log(api, pod: dict, container: str, previous: bool, lines: int) -> str | Non
     what = f"reading the log of container {container} of pod {place['name']}"
     options = {"container": container, "previous": previous, "tail_lines": lines}
     try:
-        return _triton_log.redact(str(_kube.call(what, core.read_namespaced_pod_log, place["name"], place["namespace"], **options)))
+        text = _triton_log.redact(str(_kube.call(what, core.read_namespaced_pod_log, place["name"], place["namespace"], **options)))
+        return None if _triton_log.is_missing(text) else text
     except _kube.RequestError:
         # The kubelet answers 400 for a container that has not run, or has just been replaced or removed, and not at all where the node is lost.
         return None

@@ -228,6 +228,11 @@ SECRETS = (
 NOISE = re.compile(r"initialize NVML|DCGM|pinned system memory|CudaDriverHelper")
 
 
+def is_missing(text: str) -> bool:
+    """Whether a log is only the kubelet's word that the container is gone meanwhile."""
+    return text.startswith("unable to retrieve container logs for ")
+
+
 def redact(text: str) -> str:
     """Return the text without anything that looks like a credential."""
     for pattern, shown in SECRETS:

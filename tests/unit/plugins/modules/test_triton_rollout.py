@@ -128,6 +128,11 @@ def test_the_previous_log_is_read_when_the_container_runs_again(play, server):
     assert server.logs == ["true"]
 
 
+def test_a_log_that_is_gone_is_no_log(play):
+    result = play(scene("crash_loop", "unable to retrieve container logs for containerd://ca9e"))
+    assert result["cause"] == "crash" and "unable to retrieve" not in result["msg"]
+
+
 def test_an_unknown_crash_is_given_a_second_chance(play):
     assert not play(scene("ended_once", "strange\n"), DONE).get("failed")
     result = play(scene("crash_loop", "something strange\n"))
