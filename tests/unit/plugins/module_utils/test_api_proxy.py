@@ -91,9 +91,11 @@ def test_json_of_the_pod_is_no_status(server):
 
 
 def test_an_api_server_that_is_gone_is_told(server):
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server.api.configuration.host = "http://127.0.0.1:%d" % listener.getsockname()[1]
-    proxy = refused(server)
+    # Bound, so that nobody else takes the port meanwhile, but not listening.
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        server.api.configuration.host = "http://127.0.0.1:%d" % bound.getsockname()[1]
+        proxy = refused(server)
     assert not proxy.forbidden and proxy.problem == "the API server does not answer (NewConnectionError)"
 
 

@@ -123,9 +123,11 @@ def test_each_fault_is_counted_as_what_it_is(answers, failed):
 
 
 def test_nobody_listens_and_no_such_name():
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port = unused.getsockname()[1]
-    assert run_here(job(port))["failed"] == {"refused": 4}
+    # It does not listen, and nobody else takes its port.
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        port = bound.getsockname()[1]
+        assert run_here(job(port))["failed"] == {"refused": 4}
     assert run_here(dataclasses.replace(job(port), host="no-such-host.invalid", count=1))["failed"] == {"name not found": 1}
 
 

@@ -262,7 +262,7 @@ def test_every_replica_says_that_it_was_asked_through_the_proxy(api):
 def test_grpc_alone_names_the_missing_right_at_once(api):
     started = time.monotonic()
     report = ask(replica(api, ["grpc"]), SIMPLE, seconds=10)
-    assert time.monotonic() - started < 2 and len(report["problems"]) == 1
+    assert time.monotonic() - started < 5 and len(report["problems"]) == 1
     assert 'pods "a" is forbidden: User "me" cannot get resource "pods/portforward"' in report["problems"][0]
     assert "asked over GRPC" not in report["problems"][0] and report["inferences"][0]["skipped"]
 
@@ -271,7 +271,7 @@ def test_without_the_proxys_right_either_both_are_named_at_once(api):
     api.forbidden = ("portforward", "proxy")
     started = time.monotonic()
     report = ask(replica(api, ["http"]), SIMPLE, seconds=10)
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 5
     assert "pods/proxy" in report["problems"][0] and "pods/portforward" in report["notes"][0]
 
 
@@ -425,7 +425,7 @@ def test_a_name_that_never_appears_in_the_dns_is_told(monkeypatch):
 def test_a_wrong_answer_is_not_asked_again(triton):
     triton.off = 1
     started = time.monotonic()
-    assert len(ask(triton, SIMPLE, seconds=10)["problems"]) == 2 and triton.answered == 2 and time.monotonic() - started < 2
+    assert len(ask(triton, SIMPLE, seconds=10)["problems"]) == 2 and triton.answered == 2 and time.monotonic() - started < 5
 
 
 def test_metrics_that_hang_end_with_the_deadline(triton):
