@@ -145,17 +145,15 @@ class Adoption:
         What is removed goes last: until then the chart's pods could be put back.
         """
         secrets = _secret.Secrets(self._api, self._namespace, self._server)
-        used, (later, unseen) = _secret_references.in_use(secrets), _secret_references.to_come(secrets)
-        unused, left = [], {}
+        later, unseen = _secret_references.to_come(secrets)
+        used, unused, left = _secret_references.in_use(secrets) | later, [], {}
         for manifest in self._record.manifests:
             kind, name = manifest["kind"], manifest["metadata"]["name"]
-            if kind == "Secret" and name not in used | later and not unseen:
+            if kind == "Secret" and name not in used and not unseen:
                 unused.append(name)
                 continue
             if kind == "Secret":
-                left[f"Secret {name}"] = (
-                    "something still uses it" if name in used | later else f"{', '.join(unseen)} may use it, which may not be listed"
-                )
+                left[f"Secret {name}"] = "something still uses it" if name in used else f"{', '.join(unseen)} may use it, which may not be listed"
             marks = {_secret.MANAGED_BY: None} if kind == "Secret" else {**labels, "heritage": "Ansible"}
             self._disown(self._path(kind, name, manifest["apiVersion"]), marks)
         for name in [*unused, *self._record.secrets]:

@@ -9,6 +9,8 @@ import base64
 import hashlib
 import re
 
+from ansible_collections.mlserving.triton.plugins.module_utils import _pod_security
+
 #: Seconds for which it tells clients that keep connections to come back elsewhere; measured: none was left after it.
 DRAIN = 10
 #: Seconds that it gives the requests that it still has, once it is told to end.
@@ -58,7 +60,7 @@ def container(options: dict) -> dict:
         "lifecycle": {"preStop": {"exec": {"command": ["sh", "-c", leave]}}},
         "readinessProbe": {"httpGet": {"path": "/v2/health/ready", "port": "front-http", **scheme}, "periodSeconds": 2},
         "livenessProbe": {"tcpSocket": {"port": "front-http"}},
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True},
+        "securityContext": _pod_security.CONTAINER | {"readOnlyRootFilesystem": True},
         "volumeMounts": [
             {"name": "front", "mountPath": CONFIG, "readOnly": True},
             {"name": "front-tmp", "mountPath": "/tmp"},

@@ -102,8 +102,8 @@ def data(inputs: dict, batch: int) -> dict:
 class Runner:
     """Measures one case at one address."""
 
-    def __init__(self, path: str, protocol: str, place: Address, case: _verify.Case, inputs: dict, largest_batch: int, access: _triton_client.Access):
-        self._path, self._protocol, self._place, self._case, self._access = path, protocol, place, case, access
+    def __init__(self, path: str, protocol: str, place: Address, case: _verify.Case, inputs: dict, largest_batch: int):
+        self._path, self._protocol, self._place, self._case = path, protocol, place, case
         self._batch = len(next(iter(inputs.values()))[1]) if largest_batch else 0
         self._inputs = data(inputs, self._batch)
 

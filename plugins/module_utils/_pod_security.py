@@ -12,6 +12,11 @@ from __future__ import annotations
 VOLUMES = ("configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "image", "persistentVolumeClaim", "projected", "secret")
 
 
+#: Security contexts that the level accepts, of a pod and of each of its containers.
+POD = {"runAsUser": 1000, "runAsNonRoot": True, "fsGroup": 1000, "seccompProfile": {"type": "RuntimeDefault"}}
+CONTAINER = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+
+
 def violations(pod: dict) -> list[str]:
     """Return what is wrong, in words; empty if the level accepts the pod.
 

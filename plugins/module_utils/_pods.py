@@ -9,9 +9,13 @@ A pod is the dict that the API returns, with its camelCase keys.
 from __future__ import annotations
 
 
+def is_leaving(pod: dict) -> bool:
+    return bool(pod["metadata"].get("deletionTimestamp"))
+
+
 def is_replica(pod: dict) -> bool:
     """Whether it counts as a replica: not on its way out, and not an evicted or finished leftover."""
-    return not pod["metadata"].get("deletionTimestamp") and pod["status"].get("phase") not in ("Succeeded", "Failed")
+    return not is_leaving(pod) and pod["status"].get("phase") not in ("Succeeded", "Failed")
 
 
 def condition(thing: dict, kind: str) -> dict:
@@ -46,7 +50,7 @@ def row(pod: dict) -> dict:
     return {
         "name": pod["metadata"]["name"],
         "node": pod["spec"].get("nodeName") or "",
-        "phase": "Terminating" if pod["metadata"].get("deletionTimestamp") else pod["status"].get("phase") or "Unknown",
+        "phase": "Terminating" if is_leaving(pod) else pod["status"].get("phase") or "Unknown",
         "ready": is_ready(pod),
         "restarts": sum(status.get("restartCount") or 0 for status in statuses(pod)),
         "reason": reason,

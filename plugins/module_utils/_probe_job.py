@@ -13,7 +13,7 @@ import dataclasses
 import time
 import uuid
 
-from ansible_collections.mlserving.triton.plugins.module_utils import _kube, _pods, _secret, _triton_log
+from ansible_collections.mlserving.triton.plugins.module_utils import _kube, _pod_security, _pods, _secret, _triton_log
 
 try:
     from kubernetes import client
@@ -47,12 +47,10 @@ def manifest(namespace: str, release: str, url: str, image: str, pull_policy: st
         "image": image,
         "imagePullPolicy": pull_policy,
         "args": ["tritonserver", f"--model-store={url}", "--model-control-mode=explicit", f"--load-model={NO_MODEL}", "--exit-timeout-secs=0"],
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "securityContext": _pod_security.CONTAINER,
         **pod["container"],
     }
-    # As a namespace that enforces "restricted" wants it.
-    security = {"runAsUser": 1000, "runAsNonRoot": True, "fsGroup": 1000, "seccompProfile": {"type": "RuntimeDefault"}}
-    spec = {"restartPolicy": "Never", "securityContext": security, **pod["spec"], "containers": [container]}
+    spec = {"restartPolicy": "Never", "securityContext": _pod_security.POD, **pod["spec"], "containers": [container]}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",

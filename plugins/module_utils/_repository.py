@@ -15,10 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from ansible_collections.mlserving.triton.plugins.module_utils import _bucket, _repository_plan
 from ansible_collections.mlserving.triton.plugins.module_utils._file_digest import Digests
 from ansible_collections.mlserving.triton.plugins.module_utils._model_tree import CONFIG, File
-from ansible_collections.mlserving.triton.plugins.module_utils._repository_plan import OF_RELEASES, RELEASE, RELEASES, Plan, Step
+from ansible_collections.mlserving.triton.plugins.module_utils._repository_plan import OF_RELEASES, Plan, Step
 from ansible_collections.mlserving.triton.plugins.module_utils._repository_transfer import Transfer
 from ansible_collections.mlserving.triton.plugins.module_utils._s3 import SHA256, Object, S3Error, Store
-from ansible_collections.mlserving.triton.plugins.module_utils._s3_url import Location
+from ansible_collections.mlserving.triton.plugins.module_utils._s3_url import RELEASE, RELEASES, Location
 
 LAYOUTS = ("in_place", "release")
 #: How long the tree of a release that never got its manifest is left to the run that may still be writing it.

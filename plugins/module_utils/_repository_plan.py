@@ -18,12 +18,10 @@ from collections.abc import Callable
 from ansible_collections.mlserving.triton.plugins.module_utils._file_digest import Digest, Digests
 from ansible_collections.mlserving.triton.plugins.module_utils._model_tree import CONFIG, File
 from ansible_collections.mlserving.triton.plugins.module_utils._s3 import Object
-from ansible_collections.mlserving.triton.plugins.module_utils._s3_url import Location
+from ansible_collections.mlserving.triton.plugins.module_utils._s3_url import RELEASE, RELEASES, Location
 
-RELEASES = "releases"
-RELEASE = re.compile(r"[0-9a-f]{16}")
 #: Keys below a prefix that belong to the layout of releases, and are no part of a tree that lies in place.
-OF_RELEASES = re.compile(rf"{RELEASES}/[0-9a-f]{{16}}(?:\.json|/.*)", re.DOTALL)
+OF_RELEASES = re.compile(rf"{RELEASES}/{RELEASE.pattern}(?:\.json|/.*)", re.DOTALL)
 #: Bytes. A smaller file is sent again rather than copied within the bucket: both are one request.
 COPY_FROM = 1 << 20
 FORMAT = 1

@@ -251,7 +251,7 @@ def _node(pod: dict, events: list[dict], view: _scheduling.View | None) -> list[
         return []
     node = pod["spec"].get("nodeName")
     found = next((each for each in view.nodes if each["metadata"]["name"] == node), None) if view else None
-    if found and _pods.condition(found, "Ready").get("status") == "True":
+    if found and _pods.is_ready(found):
         return []
     why = f"its node {node} is not ready: the kubelet there does not report any more"
     todo = f"Look at the node (kubectl describe node {node}). After 5 minutes Kubernetes starts the pod on another one."

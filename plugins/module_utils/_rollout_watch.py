@@ -142,7 +142,7 @@ class Rollout:
             # What failed before is not of this rollout.
             self._old = {pod["metadata"]["name"] for pod in left}
         left = [pod for pod in left if pod["metadata"]["name"] not in self._old]
-        leaving = any(pod["metadata"].get("deletionTimestamp") for pod in listed["items"])
+        leaving = any(map(_pods.is_leaving, listed["items"]))
         events = self._events(pods)
         return _State(deployment, replicaset, pods, events, listed["metadata"]["resourceVersion"], self._nodes(pods, events), left, leaving)
 

@@ -16,6 +16,10 @@ HOST = re.compile(r"[0-9a-zA-Z.-]+")
 BUCKET = re.compile(r"[0-9a-z.-]+")
 ELEMENT = re.compile(r"[0-9a-zA-Z._-]+")
 
+#: Where the layout of releases has them below a repository, and how each is called.
+RELEASES = "releases"
+RELEASE = re.compile(r"[0-9a-f]{16}")
+
 
 @dataclasses.dataclass(frozen=True)
 class Location:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 
-from ansible_collections.mlserving.triton.plugins.module_utils import _front, _model_cache, _model_set
+from ansible_collections.mlserving.triton.plugins.module_utils import _front, _model_cache, _model_set, _pod_security
 
 #: Seconds until every node and load balancer knows that a pod is leaving.
 PROPAGATION = 5
@@ -190,13 +190,7 @@ def probes(options: dict) -> dict:
 
 def security(options: dict) -> dict:
     """Return the security context of a container that a namespace with the level "restricted" accepts."""
-    return filled(
-        {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True if options["read_only_root"] else None,
-        }
-    )
+    return _pod_security.CONTAINER | ({"readOnlyRootFilesystem": True} if options["read_only_root"] else {})
 
 
 def container(options: dict, credentials: dict) -> dict:
@@ -235,7 +229,7 @@ def pod(options: dict, credentials: dict, labels: dict) -> dict:
         **credentials["spec"],
         "terminationGracePeriodSeconds": grace(options),
         "automountServiceAccountToken": bool(options["service_account_token"]),
-        "securityContext": {"runAsUser": 1000, "runAsNonRoot": True, "fsGroup": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
+        "securityContext": _pod_security.POD,
         **filled(
             {
                 "volumes": found + credentials["spec"].get("volumes", []) + (_front.volumes(options) if options["front"] else []),

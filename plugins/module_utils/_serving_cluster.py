@@ -20,6 +20,7 @@ from ansible_collections.mlserving.triton.plugins.module_utils import (
     _monitoring,
     _pod_security,
     _releases,
+    _s3_url,
     _secret,
 )
 
@@ -29,7 +30,7 @@ except ImportError:
     x509 = None  # Then the certificate's end is not looked at; ansible-core itself brings the package.
 
 #: A release in the URL of a model repository.
-IN_STORE = re.compile(r"/releases/([0-9a-f]{16})\b")
+IN_STORE = re.compile(rf"/{_s3_url.RELEASES}/({_s3_url.RELEASE.pattern})\b")
 ENFORCED = "pod-security.kubernetes.io/enforce"
 #: Kinds that a release has only with certain options: (path, apiVersion, kind).
 OPTIONAL = (

@@ -437,7 +437,7 @@ class Benchmark:
         place = self.places[protocol]
         case, inputs = _load_request.completed(self.case, protocol, self.addresses[protocol], self.deadline, self.access)
         batch = _perf_analyzer.largest_batch(case, protocol, place, self.access)
-        return _perf_analyzer.Runner(self.analyzer, protocol, place, case, inputs, batch, self.access)
+        return _perf_analyzer.Runner(self.analyzer, protocol, place, case, inputs, batch)
 
 
 def check_numbers(module: AnsibleModule) -> None:
