@@ -75,7 +75,7 @@ class Seen:
         newest = self.newest
         if not self.deployment:
             return []
-        leaving = any(map(_pods.is_leaving, self.pods))
+        leaving = any(map(_pods.is_leaving, self.leftovers))
         return _rollout.findings(self.deployment, newest, _rollout.pods_of(newest, self.pods), self.events, leaving=leaving)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from ansible_collections.mlserving.triton.plugins.module_utils import _status_facts, _status_problems, _status_server, _status_text
 from ansible_collections.mlserving.triton.plugins.module_utils._status import Seen
-from ansible_collections.mlserving.triton.tests.unit.plugins import fake_release
+from ansible_collections.mlserving.triton.tests.unit.plugins import fake_release, fake_rollout
 
 NOW = datetime.datetime.fromisoformat(fake_release.NOW.replace("Z", "+00:00"))
 ANSWER = {"version": "2.51.0", "requests": _status_server.counted({}), "problem": ""}
@@ -200,3 +200,10 @@ def test_the_cached_repository_is_the_one_that_was_fetched():
     fetching = {"name": "fetch-models", "command": ["python3", "fetch_models.py", "--url=s3://bucket/models", "--cache=/c"]}
     spec = {"initContainers": [fetching], "containers": [fake_release.container(args=["--model-store=/models/current"])]}
     assert _status_facts.repository(spec) == {"url": "s3://bucket/models", "release": ""}
+
+
+@pytest.mark.parametrize(("metadata", "causes"), [({}, ["unschedulable"]), ({"deletionTimestamp": "2026-11-23T15:00:00Z"}, [])])
+def test_room_that_a_leaving_pod_still_has_is_no_fault(metadata, causes):
+    rolling = {"deployment": fake_rollout.deployment((1, 1, 0)), "replicasets": [fake_rollout.replicaset()]}
+    found = Seen(**rolling, pods=[fake_rollout.pod("no_gpu")], leftovers=[fake_rollout.pod("ready", "demo-1-a", "r-1", **metadata)]).findings()
+    assert [finding.cause for finding in found] == causes
