@@ -15,6 +15,7 @@ import http.client
 import http.server
 import json
 import shutil
+import socket
 import ssl
 import subprocess
 import threading
@@ -80,6 +81,7 @@ class FakeTriton:
         self.ready, self.off, self.refusals, self.answered, self.frozen = True, 0, 0, 0, False
         self.headers, self.sequences, self.on_request = {}, {}, lambda path: None
         self.orders, self.broken, self.ensembles = [], {}, {}
+        self._grave = None
         self._http = _HttpServer(("127.0.0.1", 0), _Handler)
         self._http.triton, self._http.connections = self, []
         self._grpc = grpc.server(concurrent.futures.ThreadPoolExecutor(2))
@@ -101,7 +103,9 @@ class FakeTriton:
         return self
 
     def __exit__(self, *_exception) -> None:
-        self.die()
+        self._end()
+        if self._grave:
+            self._grave.close()
 
     def load(self, *models: str) -> None:
         self.index = [{"name": model, "version": "1", "state": "READY"} for model in models]
@@ -128,7 +132,13 @@ class FakeTriton:
             entry |= {"state": "UNAVAILABLE", "reason": "unloaded"}
 
     def die(self) -> None:
-        """Stop listening and break what is connected."""
+        """Stop listening and break what is connected. The port stays taken, so that no other test's server answers in its place."""
+        self._end()
+        self._grave = socket.socket()
+        self._grave.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._grave.bind(self._http.server_address)
+
+    def _end(self) -> None:
         self._http.shutdown()
         self._http.server_close()
         for connection in self._http.connections:
