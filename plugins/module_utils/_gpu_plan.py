@@ -130,6 +130,50 @@ def driver_refusals(facts: dict, wishes: dict) -> list[str]:
     return refusals
 
 
+def machine_refusals(facts: dict, supported: dict) -> list[str]:
+    """Return what speaks against this machine, whatever is wished."""
+    refusals = []
+    key = distribution_key(facts["distribution"])
+    if key not in supported:
+        refusals.append(
+            f"{facts['distribution']['name'] or 'this system'} ({key}) is not supported: {', '.join(sorted(supported))} are (rhel9 is Rocky, AlmaLinux and "
+            "CentOS Stream too)."
+        )
+    if facts["machine"] not in PROCESSORS:
+        refusals.append(f"NVIDIA has no driver packages for {facts['machine']} processors; it has them for {' and '.join(PROCESSORS)}.")
+    if not facts["gpus"]:
+        refusals.append(
+            "there is no NVIDIA GPU on the PCI bus (vendor 10de, classes 0300 and 0302): take this host out of gpu_nodes, or check the machine."
+        )
+    return refusals
+
+
+def branch_refusals(wishes: dict, branches: dict) -> list[str]:
+    """Return what is wrong with the branch and the version that are wished."""
+    refusals, branch = [], wishes["driver_branch"]
+    if branch not in branches:
+        offered = ", ".join(f"{name} ({entry['kind']}, until {entry['end_of_life']})" for name, entry in branches.items())
+        refusals.append(f"gpu_node_driver_branch is {branch}, which is no supported data-centre branch: take {offered}.")
+    if wishes["driver_version"] and not wishes["driver_version"].startswith(f"{branch}."):
+        refusals.append(
+            f"gpu_node_driver_version {wishes['driver_version']} is not of branch {branch}: set gpu_node_driver_branch to its first number."
+        )
+    return refusals
+
+
+def installed_versions(facts: dict) -> set[str]:
+    """Return the driver's versions that packages are of, such as 580.95.05."""
+    return {version.split(":")[-1].split("-")[0] for version in facts["driver"]["packages"].values()}
+
+
+def fabric_manager_packages(names: list[str], facts: dict, wishes: dict, manager: str) -> list[str]:
+    """Return the fabric manager's packages; beside a driver that is there, of its version: it does not start with another one."""
+    versions = installed_versions(facts)
+    if wishes["driver_version"] or len(versions) != 1 or not min(versions).startswith(f"{wishes['driver_branch']}."):
+        return names
+    return [name + {"apt": f"={min(versions)}*", "dnf": f"-{min(versions)}"}[manager] for name in names]
+
+
 def plan(facts: dict, wishes: dict, tables: dict) -> dict:
     """Return what to do on a machine.
 
@@ -139,37 +183,18 @@ def plan(facts: dict, wishes: dict, tables: dict) -> dict:
     :return: ``refusals`` in words; ``manage``: whether to install the driver, ``left`` why not; flavour, architectures, names of packages,
         repository, whether the machine needs a fabric manager or a restart, what is wrong with its GPUs, and whether the fabric manager still takes them in
     """
-    refusals = []
     branch = wishes["driver_branch"]
     key = distribution_key(facts["distribution"])
     known = tables["distributions"].get(key)
-    if known is None:
-        refusals.append(
-            f"{facts['distribution']['name'] or 'this system'} ({key}) is not supported: {', '.join(sorted(tables['distributions']))} are (rhel9 is Rocky, "
-            "AlmaLinux and CentOS Stream too)."
-        )
-    if facts["machine"] not in PROCESSORS:
-        refusals.append(f"NVIDIA has no driver packages for {facts['machine']} processors; it has them for {' and '.join(PROCESSORS)}.")
-    if not facts["gpus"]:
-        refusals.append(
-            "there is no NVIDIA GPU on the PCI bus (vendor 10de, classes 0300 and 0302): take this host out of gpu_nodes, or check the machine."
-        )
-    kinds, against = device_refusals(facts, wishes, tables)
-    refusals += against
-    if branch not in tables["branches"]:
-        offered = ", ".join(f"{name} ({entry['kind']}, until {entry['end_of_life']})" for name, entry in tables["branches"].items())
-        refusals.append(f"gpu_node_driver_branch is {branch}, which is no supported data-centre branch: take {offered}.")
-    if wishes["driver_version"] and not wishes["driver_version"].startswith(f"{branch}."):
-        refusals.append(
-            f"gpu_node_driver_version {wishes['driver_version']} is not of branch {branch}: set gpu_node_driver_branch to its first number."
-        )
-    modules, against = flavour(kinds, wishes["driver_flavour"])
+    kinds, of_devices = device_refusals(facts, wishes, tables)
+    refusals = machine_refusals(facts, tables["distributions"]) + of_devices + branch_refusals(wishes, tables["branches"])
+    modules, of_flavour = flavour(kinds, wishes["driver_flavour"])
     fabric_manager = wishes["fabric_manager"] == "on" or (wishes["fabric_manager"] == "auto" and facts["switches"] > 0)
     last = tables["last_numbered_branch"]
     ours = packages(known[modules], branch, facts["kernel"], last) if known and branch in tables["branches"] else []
     left = leave_alone(facts, wishes, ours)
     if not left:
-        refusals += against + driver_refusals(facts, wishes)
+        refusals += of_flavour + driver_refusals(facts, wishes)
     if wishes["runtime"] not in ("auto", "none") and wishes["runtime"] not in facts["runtimes"]:
         refusals.append(f"gpu_node_runtime is {wishes['runtime']}, which is not installed here; found: {', '.join(facts['runtimes']) or 'none'}.")
     result = {
@@ -189,8 +214,8 @@ def plan(facts: dict, wishes: dict, tables: dict) -> dict:
     if refusals or known is None:
         return result
     names = wishes["driver_packages"] or ours
-    if result["fabric_manager"] and not wishes["driver_packages"]:
-        names = names + packages(known["fabric_manager"], branch, facts["kernel"], last)
+    if fabric_manager and not wishes["driver_packages"]:
+        names = names + fabric_manager_packages(packages(known["fabric_manager"], branch, facts["kernel"], last), facts, wishes, known["manager"])
     base = f"{wishes['repository_url'].rstrip('/')}/{known['repository']}/{PROCESSORS[facts['machine']]}"
     return {
         **result,
@@ -213,7 +238,7 @@ def reboot_reasons(facts: dict) -> list[str]:
         return ["the kernel module nouveau holds the GPUs"]
     if not facts["driver"]["packages"]:
         return []
-    versions = {version.split(":")[-1].split("-")[0] for version in facts["driver"]["packages"].values()}
+    versions = installed_versions(facts)
     if loaded and loaded not in versions:
         return [f"kernel module {loaded} is loaded, packages of {', '.join(sorted(versions))} are installed"]
     if not loaded:

@@ -125,7 +125,8 @@ def custom_objects(api, but: list[dict] | None = None, but_of: list[str] | None 
     :param but_of: Helm releases (NAMESPACE/NAME) whose objects are left out
     """
     found = []
-    left_out = {(f"{entry['kind'].lower()}s", entry["metadata"]["namespace"], entry["metadata"]["name"]) for entry in but or []}
+    plurals = {kind: plural for _prefix, plural, _version, kind in KINDS}
+    left_out = {(plurals[entry["kind"]], entry["metadata"]["namespace"], entry["metadata"]["name"]) for entry in but or []}
     for plural, version in CRDS.items():
         answer = _kube.get(api, f"/apis/{GROUP}/{version}/{plural}", absent_is_empty=True, accept=METADATA) or {}
         for entry in answer.get("items") or []:

@@ -213,6 +213,29 @@ def test_the_fabric_managers_package_has_its_name_of_today(tables, distribution)
     assert _gpu_plan.plan(node("2330", distribution=distribution, switches=4), WISHES, tables)["packages"][-1] == "nvidia-fabricmanager"
 
 
+@pytest.mark.parametrize(
+    ("distribution", "version", "wishes", "package"),
+    [
+        (DEBIAN, "580.95.05-1", {}, "nvidia-fabricmanager=580.95.05*"),
+        (UBUNTU, "580.95.05-0ubuntu1", {}, "nvidia-fabricmanager-580=580.95.05*"),
+        (ROCKY, "3:580.95.05-1.el9", {}, "nvidia-fabricmanager-580.95.05"),
+        (DEBIAN, "580.95.05-1", {"driver_version": "580.105.08", "driver_replace": True}, "nvidia-fabricmanager"),
+        (DEBIAN, "570.86.15-1", {"driver_replace": True}, "nvidia-fabricmanager"),
+    ],
+)
+def test_a_fabric_manager_that_is_added_is_of_the_held_drivers_version(tables, distribution, version, wishes, package):
+    names = tables["distributions"][_gpu_plan.distribution_key(distribution)]["open"]
+    driver = {"installed_by": "package", "packages": {name.format(suffix="-580"): version for name in names}}
+    facts = node("2330", distribution=distribution, driver=driver, smi={"state": "ok", "driver": "580.95.05"}, switches=4)
+    assert _gpu_plan.plan(facts, {**WISHES, **wishes}, tables)["packages"][-1] == package
+
+
+def test_a_fabric_manager_beside_a_driver_of_several_versions_is_of_the_branch(tables):
+    driver = {"installed_by": "package", "packages": {**OURS, "nvidia-modprobe": "580.82.07-1"}}
+    plan = _gpu_plan.plan(node("2330", driver=driver, switches=4), WISHES, tables)
+    assert plan["packages"][-1] == "nvidia-fabricmanager"
+
+
 PACKAGES = {"nvidia-driver-cuda": "580.95.05-1", "kmod-nvidia-open-dkms": "3:580.95.05-1.el9"}
 
 
