@@ -128,6 +128,7 @@ def token(kubeconfig: str) -> str:
     """Return a token of a service account that may work in the namespace, and nowhere else. It goes with the namespace."""
     kubernetes.config.load_kube_config(kubeconfig)
     core, rights = kubernetes.client.CoreV1Api(), kubernetes.client.RbacAuthorizationV1Api()
+    forget(kubeconfig)
     core.create_namespaced_service_account(NAMESPACE, {"metadata": {"name": "awx"}})
     binding = {"metadata": {"name": "awx"}, "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "edit"}}
     binding["subjects"] = [{"kind": "ServiceAccount", "name": "awx", "namespace": NAMESPACE}]
@@ -138,8 +139,13 @@ def token(kubeconfig: str) -> str:
 def forget(kubeconfig: str) -> None:
     """Remove what token made: it is not the release's, and would keep the namespace."""
     kubernetes.config.load_kube_config(kubeconfig)
-    kubernetes.client.CoreV1Api().delete_namespaced_service_account("awx", NAMESPACE)
-    kubernetes.client.RbacAuthorizationV1Api().delete_namespaced_role_binding("awx", NAMESPACE)
+    core, rights = kubernetes.client.CoreV1Api(), kubernetes.client.RbacAuthorizationV1Api()
+    for delete in (core.delete_namespaced_service_account, rights.delete_namespaced_role_binding):
+        try:
+            delete("awx", NAMESPACE)
+        except kubernetes.client.ApiException as error:
+            if error.status != 404:
+                raise
 
 
 def unload(lab: dict, keys: dict) -> None:
@@ -194,8 +200,10 @@ def main(lab_file: str, variables_file: str) -> None:
         secret = token(lab["kubeconfig"])
         jobs.keep_secret(secret)
         bearer = {"host": server, "bearer_token": secret, "verify_ssl": True, "ssl_ca_cert": certificate}
-        jobs.run("Triton status", {TOKEN: bearer}, "named by the environment (K8S_AUTH_HOST)", without=("triton_context",))
-        forget(lab["kubeconfig"])
+        try:
+            jobs.run("Triton status", {TOKEN: bearer}, "named by the environment (K8S_AUTH_HOST)", without=("triton_context",))
+        finally:
+            forget(lab["kubeconfig"])
         jobs.run("Triton benchmark", keys, "simple", answers={"model": "simple", "concurrency": "1", "seconds": 1})
         jobs.run("Triton cleanup", keys, "Would remove Deployment", check=True)
         unload(lab, lasting)

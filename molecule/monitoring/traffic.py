@@ -2,7 +2,10 @@
 # Copyright (c) the mlserving.triton authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ask the scenario's models until a file appears, each request over a connection of its own; one of fifty to the model batched fails on purpose."""
+"""Ask the scenario's models until a file appears, each request over a connection of its own.
+
+One of fifty to the model batched fails on purpose. Twelve clients ask the model slow, each a second after the one before: more than it answers.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +26,13 @@ def request(model: str, number: int) -> tuple[str, dict]:
     """Return the path under /v2/models and the body of a model's request."""
     if model == "simple":
         return "simple/infer", {"inputs": [tensor("INPUT0", 16, number), tensor("INPUT1", 16, 1)]}
+    if model == "slow":
+        return "slow/infer", {"inputs": [tensor("INPUT", 1, number)]}
     return "batched/infer", {"inputs": [tensor("INPUT", 1, -1 if number % 50 == 0 else number, 1)]}
 
 
-def ask(address: str, model: str, stop: pathlib.Path) -> None:
+def ask(address: str, model: str, stop: pathlib.Path, after: float) -> None:
+    threading.Event().wait(after)
     for number in itertools.count():
         if stop.exists():
             return
@@ -42,7 +48,8 @@ def ask(address: str, model: str, stop: pathlib.Path) -> None:
 
 
 if __name__ == "__main__":
-    clients = [threading.Thread(target=ask, args=(sys.argv[1], model, pathlib.Path(sys.argv[2]))) for model in ("simple", "batched", "batched")]
+    asked = [("simple", 0), ("batched", 0), ("batched", 0), *(("slow", second) for second in range(12))]
+    clients = [threading.Thread(target=ask, args=(sys.argv[1], model, pathlib.Path(sys.argv[2]), after)) for model, after in asked]
     for client in clients:
         client.start()
     for client in clients:

@@ -19,6 +19,8 @@ DERIVED = frozenset(
         "PodMetrics",
         "NodeMetrics",
         "ControllerRevision",
+        # Those that are settled go by themselves after an hour.
+        "CertificateSigningRequest",
         "IPAddress",
         "ServiceBGPStatus",
         "ServiceL2Status",

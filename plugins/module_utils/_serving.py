@@ -162,27 +162,39 @@ def volumes(options: dict) -> tuple[list[dict], list[dict]]:
     return found + options["volumes"], mounts + options["volume_mounts"]
 
 
-#: Sends each request that is mounted. It needs bash, coreutils and cmp, which Triton's images have. A request that the server does not
-#: take (4xx) is of a model that has changed since; the verification tells of that, and a pod that restarts at night starts. The bytes that an answer
-#: must end with are there only for models that cannot change under a pod.
+#: Seconds for which the start-up probe waits for the server's port before it fails.
+WAIT = 10
+#: Says that a wrong answer was told.
+TOLD = f"{SHM}/.mlserving-told"
+#: Sends each request that is mounted. It needs bash, coreutils and cmp, which Triton's images have. It waits for the port by itself, and after a wrong answer
+#: that was told before: Kubernetes tells of some 25 failures of a pod, then of one in five minutes, and a process is started for each. A request that the
+#: server does not take (4xx) is of a model that has changed since; the verification tells of that, and a pod that restarts at night starts. The bytes that an
+#: answer must end with are there only for models that cannot change under a pod.
 PROBE_SCRIPT = (
+    f'bad() {{ echo "the inference of $1 was answered with $2"; [ ! -e {TOLD} ] || sleep {WAIT}; touch {TOLD}; exit 1; }}; '
+    f"SECONDS=0; until (exec 3<>/dev/tcp/127.0.0.1/8000) 2>/dev/null || [ $SECONDS -ge {WAIT} ]; do sleep 0.2; done; "
     f'for request in {PROBE}/*; do answer="{PROBE}/.${{request##*/}}"; '
     'exec 3<>/dev/tcp/127.0.0.1/8000 || exit 1; cat "$request" >&3; status=; read -r _ status _ <&3; '
     'case "$status" in 200) if [ -f "$answer" ] && ! tail -c "$(wc -c <"$answer")" <&3 | cmp -s - "$answer"; then '
-    'echo "the inference of ${request##*/} was answered with other values than its golden case expects"; exit 1; fi;; '
+    'bad "${request##*/}" "other values than its golden case expects"; fi;; '
     '4??) ;; *) said=; while read -r line || [ "$line" ]; do said=$line; done <&3; '
-    'echo "the inference of ${request##*/} was answered with status $status: $said"; exit 1;; esac; exec 3>&-; done'
+    'bad "${request##*/}" "status $status: $said";; esac; exec 3>&-; done'
 )
 
 
 def probes(options: dict) -> dict:
     """Return the server's probes. Triton opens its ports only when every model is loaded, which the first one waits for."""
-    ready = {"httpGet": {"path": "/v2/health/ready", "port": "http"}}
-    # All golden cases are answered within one probe; while models are loaded, it fails at once.
-    seconds = max(10, int(options["startup_timeout"]) // 10)
-    first = {"exec": {"command": ["bash", "-c", PROBE_SCRIPT]}, "timeoutSeconds": seconds} if options["probe_config"] else ready
+    ready, timeout = {"httpGet": {"path": "/v2/health/ready", "port": "http"}}, int(options["startup_timeout"])
+    first = {**ready, "failureThreshold": timeout}
+    if options["probe_config"]:
+        # Within one probe it waits for the port, all golden cases are answered, and it waits after a wrong answer.
+        first = {
+            "exec": {"command": ["bash", "-c", PROBE_SCRIPT]},
+            "timeoutSeconds": 2 * WAIT + max(10, timeout // 10),
+            "failureThreshold": -(-timeout // WAIT),
+        }
     return {
-        "startupProbe": {**first, "periodSeconds": 1, "failureThreshold": int(options["startup_timeout"])},
+        "startupProbe": {**first, "periodSeconds": 1},
         "livenessProbe": {"httpGet": {"path": "/v2/health/live", "port": "http"}},
         "readinessProbe": {**ready, "periodSeconds": 5},
     }

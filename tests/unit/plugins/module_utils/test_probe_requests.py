@@ -62,13 +62,19 @@ def test_other_requests_have_another_name():
     assert len(names) == 2 and all(len(name) <= 63 for name in names)
 
 
+def script(folder, port):
+    """Return the probe's script for files that are mounted there and a server at a port."""
+    told = str(folder.parent / "told")
+    return _serving.PROBE_SCRIPT.replace(_serving.PROBE, str(folder)).replace(_serving.TOLD, told).replace("/8000", f"/{port}")
+
+
 def run_script(folder, files, server):
     """Run the probe's script with these files mounted."""
     folder.mkdir()
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    script = _serving.PROBE_SCRIPT.replace(_serving.PROBE, str(folder)).replace("/8000", f"/{server.http.rpartition(':')[2]}")
-    return subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=20, check=False)
+    command = ["bash", "-c", script(folder, server.http.rpartition(":")[2])]
+    return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
 
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="bash is not installed")
@@ -92,3 +98,34 @@ def test_the_script_fails_for_a_wrong_answer(tmp_path, answer, passes):
         done = run_script(tmp_path / "mounted", {name: base64.b64decode(content) for name, content in found.items()}, server)
     assert (done.returncode == 0) == passes, done
     assert passes or "the inference of simple was answered with other values than its golden case expects" in done.stdout
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="bash is not installed")
+def test_the_script_waits_for_the_server(tmp_path):
+    folder = tmp_path / "mounted"
+    folder.mkdir()
+    (folder / "simple").write_bytes(base64.b64decode(requests(source(tmp_path / "source", FULL))["simple"]))
+    with FakeTriton() as server:
+        # Until the server listens where it is looked for.
+        (tmp_path / "port").write_text("1")
+        waits = script(folder, "PORT").replace("/PORT", f"/$(cat {tmp_path}/port)")
+        with subprocess.Popen(["bash", "-c", waits], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(0.5)
+            (tmp_path / "port").write_text(server.http.rpartition(":")[2])
+            said = process.communicate(timeout=20)
+    assert process.returncode == 0 and said == ("", "")
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="bash is not installed")
+def test_the_script_tells_of_a_wrong_answer_at_once_and_then_takes_its_time(tmp_path):
+    content = base64.b64decode(requests(source(tmp_path / "source", FULL))["simple"])
+    with FakeTriton() as server:
+        server.compute = lambda *_args: 1 / 0
+        first = run_script(tmp_path / "mounted", {"simple": content}, server)
+        port = server.http.rpartition(":")[2]
+        with subprocess.Popen(["bash", "-c", script(tmp_path / "mounted", port)], stdout=subprocess.PIPE, text=True) as second:
+            with pytest.raises(subprocess.TimeoutExpired):
+                second.wait(3)
+            second.kill()
+    assert first.returncode == 1 and "was answered with status" in first.stdout
