@@ -368,7 +368,7 @@ def test_a_server_that_resets_is_asked_until_the_deadline(protocol):
 def test_a_server_that_answers_slowly_is_left_at_the_deadline(triton):
     triton.on_request = lambda path: time.sleep(0.25)
     report = ask(triton, SIMPLE, seconds=SHORT)
-    assert report["problems"][0] == "HTTP: no answer (timed out)"
+    assert report["problems"][0].startswith("HTTP: no answer (")
 
 
 def test_an_inference_that_hangs_is_named(triton, monkeypatch):
