@@ -119,6 +119,13 @@ def test_the_start_up_probe_sends_what_is_mounted():
     assert rendered()["container"]["startupProbe"]["httpGet"]["path"] == "/v2/health/ready"
 
 
+@pytest.mark.parametrize("seconds", [1, 25, 600, 3601])
+def test_a_server_has_its_time_to_start(seconds):
+    probe = rendered(probe_config="probe-1", startup_timeout=seconds)["container"]["startupProbe"]
+    assert seconds <= probe["failureThreshold"] * _serving.WAIT < seconds + 10 and probe["timeoutSeconds"] >= 2 * _serving.WAIT + seconds // 10
+    assert rendered(startup_timeout=seconds)["container"]["startupProbe"]["failureThreshold"] == seconds
+
+
 def test_the_services_ports_lead_to_the_front_if_there_is_one():
     ports = _serving.service(options(service_ports=["http", "metrics"], service_node_ports={"http": 30343}))["ports"]
     assert [(port["port"], port["targetPort"], port.get("nodePort")) for port in ports] == [(8000, "http", 30343), (8002, "metrics", None)]
