@@ -21,7 +21,7 @@ def tasks(**site: object) -> list[tuple[str, dict]]:
     """
     loader = DataLoader()
     (play,) = loader.load_from_file(str(ROOT / "playbooks" / "awx.yml"), trusted_as_template=True)
-    variables: dict = {}
+    variables: dict = {"ansible_check_mode": False}
     for name in play["vars_files"]:
         variables |= loader.load_from_file(str(ROOT / "playbooks" / name), trusted_as_template=True)
     variables |= site

@@ -177,6 +177,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         collection, *rest = path
         controller = self.controller
         if collection == "project_updates":
+            controller.objects["projects"][int(rest[0])]["summary_fields"] = {}  # it has ended
             return 200, {"status": "successful", "finished": True, "failed": False, "scm_revision": "0" * 40, "id": int(rest[0]), "elapsed": 0}
         collections = UNIFIED if collection == "unified_job_templates" else (collection,)
         if not set(collections) <= set(UNIQUE):
