@@ -169,9 +169,10 @@ def installed_versions(facts: dict) -> set[str]:
 def fabric_manager_packages(names: list[str], facts: dict, wishes: dict, manager: str) -> list[str]:
     """Return the fabric manager's packages; beside a driver that is there, of its version: it does not start with another one."""
     versions = installed_versions(facts)
-    if wishes["driver_version"] or len(versions) != 1 or not min(versions).startswith(f"{wishes['driver_branch']}."):
+    version = versions.pop() if len(versions) == 1 else ""
+    if wishes["driver_version"] or not version.startswith(f"{wishes['driver_branch']}."):
         return names
-    return [name + {"apt": f"={min(versions)}*", "dnf": f"-{min(versions)}"}[manager] for name in names]
+    return [name + {"apt": f"={version}*", "dnf": f"-{version}"}[manager] for name in names]
 
 
 def plan(facts: dict, wishes: dict, tables: dict) -> dict:
