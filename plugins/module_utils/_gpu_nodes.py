@@ -26,7 +26,8 @@ AROUND = 2
 #: Length of a time to the second, such as 2026-11-25T22:42:33.
 SECONDS = 19
 #: Field managers of the role device_plugin: what it is told of nodes, and what feature discovery found.
-MANAGERS = ("mlserving.triton-nodes", "mlserving.triton-features")
+DISCOVERY_MANAGER = "mlserving.triton-features"
+MANAGERS = ("mlserving.triton-nodes", DISCOVERY_MANAGER)
 #: What a plugin writes about a GPU that it no longer offers.
 UNHEALTHY = re.compile(r"Xid|unhealthy|GPU is lost", re.IGNORECASE)
 
@@ -64,14 +65,16 @@ def chosen(nodes: list[dict], names: list[str], selector: dict) -> list[str]:
     ]
 
 
-def labelled(nodes: list[dict], manager: str) -> list[str]:
-    """Return the names of the nodes that have labels of a field manager."""
-    return [node["metadata"]["name"] for node in nodes if any(_owns_labels(entry, manager) for entry in node["metadata"].get("managedFields") or [])]
+def labelled(nodes: list[dict], manager: str) -> dict[str, dict]:
+    """Return node -> its labels of a field manager, of the nodes that have any."""
+    found = {node["metadata"]["name"]: _owned_labels(node, manager) for node in nodes}
+    return {name: owned for name, owned in found.items() if owned}
 
 
-def _owns_labels(entry: dict, manager: str) -> bool:
-    owned = ((entry.get("fieldsV1") or {}).get("f:metadata") or {}).get("f:labels") or {}
-    return entry["manager"] == manager and any(field.startswith("f:") for field in owned)
+def _owned_labels(node: dict, manager: str) -> dict:
+    entries = [entry for entry in node["metadata"].get("managedFields") or [] if entry["manager"] == manager]
+    owned = {field for entry in entries for field in ((entry.get("fieldsV1") or {}).get("f:metadata") or {}).get("f:labels") or {}}
+    return {key: value for key, value in labels(node).items() if f"f:{key}" in owned}
 
 
 def discovered(log: str) -> dict:

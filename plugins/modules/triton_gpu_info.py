@@ -96,10 +96,12 @@ plugins:
   elements: dict
   sample: [{namespace: kube-system, name: nvidia-device-plugin-daemonset, image: "nvcr.io/nvidia/k8s-device-plugin:v0.17.4"}]
 labelled:
-  description: The nodes that have labels of the role device_plugin, by the field manager that wrote them.
+  description: The labels of the role device_plugin, by the field manager that wrote them and by the node that has them.
   returned: always
   type: dict
-  sample: {mlserving.triton-nodes: [triton-lab-worker], mlserving.triton-features: [triton-lab-worker]}
+  sample:
+    mlserving.triton-nodes: {triton-lab-worker: {nvidia.com/gpu.present: "true"}}
+    mlserving.triton-features: {triton-lab-worker: {nvidia.com/gpu.count: "2", nvidia.com/gpu.product: Tesla-T4}}
 node_feature_discovery:
   description: Whether the cluster has node feature discovery, which turns what is found into labels by itself.
   returned: always
@@ -149,6 +151,8 @@ DISCOVERY = "gpu-feature-discovery"
 HELPERS = ("config-manager", "sidecar")
 #: Seconds after which the logs are read again if no node changed.
 LOOK_AGAIN = 2
+#: Seconds after which other labels than the nodes have are read again: feature discovery writes them line by line, and may be at it.
+SETTLE = 1
 LINES = 400
 ARGUMENT_SPEC = {
     **_cluster.ARGUMENT_SPEC,
@@ -223,6 +227,29 @@ class Look:
             rows.append(self.row(node, known, plugin.get(name), template, discovery.get(name)))
         return rows, labels
 
+    def until_ready(self, deadline: float) -> tuple[list[dict], dict]:
+        """Return what was judged last: every node is ready and its labels will stay, or the time is over."""
+        self.list_nodes()
+        rows, labels = self.judge()
+        seen = None
+        while time.monotonic() < deadline:
+            if not all(row["ready"] for row in rows):
+                seconds = min(LOOK_AGAIN, max(deadline - time.monotonic(), 1))
+                _kube.wait_for_event("watching the nodes", self.core.list_node, seconds=seconds, resource_version=self.version)
+            elif labels == seen or self.has_written(labels):
+                break
+            else:
+                seen = labels
+                time.sleep(SETTLE)
+            self.list_nodes()
+            rows, labels = self.judge()
+        return rows, labels
+
+    def has_written(self, labels: dict[str, dict]) -> bool:
+        """Return whether what feature discovery found is on the nodes already."""
+        written = _gpu_nodes.labelled(self.nodes, _gpu_nodes.DISCOVERY_MANAGER)
+        return all(written.get(name) == found for name, found in labels.items())
+
     def row(self, node: dict, known: dict, pod: dict | None, template: dict | None, discovery: dict | None) -> dict:
         wanted, offered = _gpu_nodes.has(known), _gpu_nodes.offers(node)
         log = "" if all(offered.get(name, 0) == amount for name, amount in wanted.items()) and wanted else self.log(pod)
@@ -260,14 +287,7 @@ def main():
     try:
         _cluster.version(api, target)
         look = Look(api, params)
-        look.list_nodes()
-        rows, labels = look.judge()
-        deadline = time.monotonic() + params["wait_timeout"]
-        while not all(row["ready"] for row in rows) and time.monotonic() < deadline:
-            options = {"seconds": min(LOOK_AGAIN, max(deadline - time.monotonic(), 1)), "resource_version": look.version}
-            _kube.wait_for_event("watching the nodes", look.core.list_node, **options)
-            look.list_nodes()
-            rows, labels = look.judge()
+        rows, labels = look.until_ready(time.monotonic() + params["wait_timeout"])
         groups = {group["name"] for group in (_kube.get(api, "/apis") or {}).get("groups", [])}
         classes = _serving_cluster.items(api, "/apis/node.k8s.io/v1/runtimeclasses")
         namespace = _rights.namespace_labels(api, params["namespace"])

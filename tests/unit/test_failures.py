@@ -55,3 +55,9 @@ def test_a_rescued_failure_is_not_told():
 def test_the_end_of_a_long_message_is_told():
     said = failures(FAILED.replace("No answer\n", "No answer" + " at all" * 300 + ", and that is why\n", 1))
     assert ", and that is why" in said and len(said) < 1000
+
+
+def test_a_second_run_that_changed_something_is_said_once():
+    told = "Idempotence test failed because of the following tasks:\n*  => Label the nodes\n*  => Put them in place\n"
+    said = failures(f"\x1b[31mCRITICAL\x1b[0m {told}\x1b[32mINFO\x1b[0m more\n\x1b[31mERROR   \x1b[0m {told}\nINFO    Molecule executed 3 scenarios\n")
+    assert said.strip() == f"What failed:\n\n{told}".strip()

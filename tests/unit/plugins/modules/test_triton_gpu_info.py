@@ -63,7 +63,40 @@ def test_a_node_that_offers_what_it_has(run, check):
     assert result["ready"] and result["nodes"] == [
         {"name": "gpu-1", "has": {"nvidia.com/gpu": 2}, "offers": {"nvidia.com/gpu": 2}, "ready": True, "reason": ""}
     ]
-    assert result["labelled"] == {"mlserving.triton-nodes": ["gpu-1"], "mlserving.triton-features": []} and result["problems"] == []
+    assert result["labelled"] == {"mlserving.triton-nodes": {"gpu-1": {"nvidia.com/gpu.present": "true"}}, "mlserving.triton-features": {}}
+    assert result["problems"] == []
+
+
+@pytest.fixture
+def discovery(cluster):
+    """Return what lets feature discovery write labels into its log."""
+    owner = {"kind": "DaemonSet", "name": "gpu-feature-discovery"}
+    pod = {"metadata": {"name": "discovery-1", "ownerReferences": [owner]}, "status": {"phase": "Running"}}
+    cluster.answers[f"{SPACE}/pods"]["items"].append(pod | {"spec": {"nodeName": "gpu-1", "containers": [{"name": "gpu-feature-discovery"}]}})
+    path = f"{SPACE}/pods/discovery-1/log"
+
+    def writes(**labels):
+        lines = ["I1127 main.go:278] Creating Labels", *(f"nvidia.com/gpu.{key}={value}" for key, value in labels.items())]
+        cluster.answers[path] = "\n".join(f"2026-11-27T11:48:03.665927913Z {line}" for line in lines)
+
+    return writes
+
+
+def test_labels_that_are_being_written_are_read_again(run, discovery, monkeypatch):
+    discovery(count=2)
+    slept = []
+    monkeypatch.setattr(triton_gpu_info.time, "sleep", lambda seconds: slept.append(seconds) or discovery(count=2, product="Tesla-T4"))
+    result = run(wait_timeout=60, labels_from="log")
+    assert result["labels"] == {"gpu-1": {"nvidia.com/gpu.count": "2", "nvidia.com/gpu.product": "Tesla-T4"}} and result["ready"]
+    assert slept == [1, 1]
+
+
+def test_labels_that_the_node_has_are_believed_at_once(run, cluster, discovery, monkeypatch):
+    discovery(count=2)
+    monkeypatch.setattr(triton_gpu_info.time, "sleep", lambda seconds: pytest.fail("it waited"))
+    cluster.answers["/api/v1/nodes"]["items"][0]["metadata"]["managedFields"][1]["fieldsV1"]["f:metadata"]["f:labels"] = {"f:nvidia.com/gpu.count": {}}
+    result = run(wait_timeout=60, labels_from="log")
+    assert result["labels"]["gpu-1"] == result["labelled"]["mlserving.triton-features"]["gpu-1"] == {"nvidia.com/gpu.count": "2"}
 
 
 def test_it_waits_until_the_node_has_changed(run, cluster):
