@@ -19,6 +19,7 @@ from ansible_collections.mlserving.triton.plugins.module_utils import (
     _kube,
     _monitoring,
     _pod_security,
+    _pods,
     _releases,
     _s3_url,
     _secret,
@@ -250,12 +251,13 @@ def releases_in_use(api, namespace: str, release: str, deployment: str) -> list[
 
 
 def optional_objects(api, namespace: str, owner: str, release: str) -> list[dict]:
-    """Return apiVersion, kind and name of those objects of the release that certain options make."""
+    """Return apiVersion, kind and name of those objects of the release that certain options make, without those that are being deleted."""
     selector = f"app.kubernetes.io/managed-by%3D{owner},app.kubernetes.io/instance%3D{release}"
     found = []
     for path, version, kind in OPTIONAL:
         for entry in items(api, f"{path.format(namespace)}?labelSelector={selector}", METADATA):
             # A kept release is nothing that the variables ask for, and the monitoring is the business of another role.
-            if (entry["metadata"].get("labels") or {}).get(_secret.COMPONENT) not in (_releases.RELEASE, _monitoring.COMPONENT):
+            ours = (entry["metadata"].get("labels") or {}).get(_secret.COMPONENT) not in (_releases.RELEASE, _monitoring.COMPONENT)
+            if ours and not _pods.is_leaving(entry):
                 found.append({"apiVersion": version, "kind": kind, "name": entry["metadata"]["name"]})
     return found

@@ -56,6 +56,17 @@ def test_the_autoscaler_of_the_deployment_is_found(cluster, api):
     assert _serving_cluster.autoscaler(api, "triton", "example") == {"name": "ours"} and _serving_cluster.autoscaler(api, "triton", "third") == {}
 
 
+def test_what_certain_options_made_without_what_goes_already(cluster, api):
+    def ingress(name, **metadata):
+        return {"metadata": {"name": name, **metadata}}
+
+    records = {"app.kubernetes.io/component": "release"}
+    items = [ingress("ours"), ingress("leaves", deletionTimestamp="2026-11-27T12:00:00Z"), ingress("kept", labels=records)]
+    cluster.answers["/apis/networking.k8s.io/v1/namespaces/triton/ingresses"] = {"items": items}
+    found = _serving_cluster.optional_objects(api, "triton", "mlserving.triton", "example")
+    assert found == [{"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "name": "ours"}]
+
+
 @pytest.mark.parametrize(
     "optional, own",
     [([("HorizontalPodAutoscaler", "example")], True), ([("ScaledObject", "example")], True), ([("Service", "example")], False), ([], False)],
