@@ -14,7 +14,7 @@ import yaml
 HERE = pathlib.Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "troubleshooting.md"
 #: What a page shows for what differs each time.
-SHOWN = {"pod": "POD", "id": "ID", "number": "N", "times": "once", "log": "...", "any": "..."}
+SHOWN = {"pod": "POD", "id": "ID", "number": "N", "times": "once", "log": "...", "likely": "", "any": "..."}
 
 
 def table(cases: list[dict]) -> str:

@@ -53,7 +53,7 @@ def leftovers(pods: list[dict]) -> list[Finding]:
 IMAGE_CURES = (
     (r"no space left on device", True, "The node's disk is full: free some or use a node with a larger one; the image needs about 20 GB."),
     (
-        r"no such host|i/o timeout|connection refused|connection reset|TLS handshake timeout|server misbehaving|EOF|\b50[0-4]\b",
+        r"no such host|i/o timeout|connection refused|connection reset|no route to host|network is unreachable|TLS handshake timeout|server misbehaving|EOF|\b50[0-4]\b",
         False,
         "The node does not reach the registry: check its network, DNS and proxy, or load the image onto the nodes.",
     ),
@@ -75,7 +75,7 @@ def _image(pod: dict, status: dict, waiting: dict, events: list[dict]) -> list[F
     reason = waiting.get("reason")
     if reason not in IMAGE_REASONS:
         return []
-    message = _pull_message(waiting, events)
+    said, message = _pull_words(waiting, events)
     conclusive, todo = True, "Check the image's name and tag, and that the node reaches the registry."
     for pattern, at_once, cure in IMAGE_CURES:
         if re.search(pattern, message, re.I):
@@ -89,16 +89,22 @@ def _image(pod: dict, status: dict, waiting: dict, events: list[dict]) -> list[F
     tries = sum(event.get("count") or 1 for event in events if event.get("reason") == "Failed" and "Failed to pull image" in event.get("message", ""))
     if reason in ("ErrImagePull", "ImagePullBackOff", "RegistryUnavailable") and not conclusive and tries < 2:
         return []
-    return [Finding("image_pull", f"pod {pod['metadata']['name']}", f"the image {status['image']} cannot be pulled: {reason}: {message}", todo)]
+    return [Finding("image_pull", f"pod {pod['metadata']['name']}", f"the image {status['image']} cannot be pulled: {said}: {message}", todo)]
 
 
-def _pull_message(waiting: dict, events: list[dict]) -> str:
-    """Return the registry's words; older kubelets say only "Back-off pulling image" and leave them to the events."""
-    message = waiting.get("message") or ""
-    if message.startswith("Back-off") and "Err" not in message:
+def _pull_words(waiting: dict, events: list[dict]) -> tuple[str, str]:
+    """Return reason and message of the last try, whether it has just failed or the next one is waited for.
+
+    Of the latter, newer kubelets say "Back-off pulling image "NAME": REASON: MESSAGE"; older ones leave reason and message to the events.
+    """
+    reason, message = waiting["reason"], " ".join((waiting.get("message") or "").split())
+    if reason == "ImagePullBackOff":
+        tried = re.match(r'Back-off pulling image "[^"]*": (\w+): (.*)', message)
+        if tried:
+            return tried[1], tried[2]
         told = [event["message"] for event in events if event.get("reason") == "Failed" and "Failed to pull image" in event.get("message", "")]
-        message = told[-1] if told else message
-    return " ".join(message.split())
+        message = " ".join(told[-1].split()) if told else message
+    return reason, message
 
 
 def _container_config(pod: dict, waiting: dict) -> list[Finding]:
@@ -114,7 +120,7 @@ def _container_config(pod: dict, waiting: dict) -> list[Finding]:
         return [Finding("config", subject, f"the container cannot be configured: {message}", todo)]
     if reason in ("CreateContainerError", "RunContainerError"):
         certain = re.search(r"no command specified|executable file not found|no such file|not a directory|permission denied|invalid", message)
-        why = f"the container cannot be started: {reason}: {message}"
+        why = f"the container cannot be started: {message}"
         return [Finding("container_start", subject, why, _start_todo(message), SOON if certain else _rollout_finding.PATIENCE)]
     return []
 
@@ -307,10 +313,12 @@ def _crash(pod: dict, status: dict, events: list[dict]) -> list[Finding]:
         "attempts": restarts + ("terminated" in state),
     }
     times = _times(common["attempts"])
-    if ended.get("reason") == "OOMKilled":
-        limit = _memory_limit(pod, status["name"])
-        why = f"{what} was killed ({times}): " + (f"it used more memory than its limit ({limit})" if limit else "the node ran out of memory")
-        return [Finding("out_of_memory", why=why, todo="Raise the memory limit, or serve fewer models or instances in a pod.", **common)]
+    back_off = (state.get("waiting") or {}).get("reason") == "CrashLoopBackOff"
+    repeated, code = restarts >= 2 or back_off, ended.get("exitCode") or 0
+    memory = _memory(pod, status["name"], ended, repeated and not any(event.get("reason") == "Killing" for event in events))
+    if memory:
+        todo = "Raise the memory limit, or serve fewer models or instances in a pod."
+        return [Finding("out_of_memory", why=f"{what} was killed ({times}): {memory}", todo=todo, **common)]
     if ended.get("reason") in ("StartError", "ContainerCannotRun"):
         message = " ".join((ended.get("message") or "").split())
         return [Finding("container_start", why=f"the container cannot be started: {message}", todo=_start_todo(message), **common)]
@@ -320,15 +328,24 @@ def _crash(pod: dict, status: dict, events: list[dict]) -> list[Finding]:
         why = f"{what} was stopped before it was ready: {probe.split(',')[0]}" + (f" ({said})" if said else "")
         todo = "If it only needs more time to load its models, give the start-up probe more; otherwise look at the log."
         return [Finding("probe", why=why, todo=todo, **common)]
-    code = ended.get("exitCode") or 0
-    back_off = (state.get("waiting") or {}).get("reason") == "CrashLoopBackOff"
     if code == 0:
         todo = "A server's container has to keep running: check image, command and arguments."
         return [Finding("exited", why=f"{what} ended by itself without an error, exit code 0 ({times})", todo=todo, **common)]
     signal = SIGNALS.get(code - 128)
     why = f"{what} ended with exit code {code}{f', {signal}' if signal else ''} ({times})"
     todo = "The log below is all that is known: correct what it says."
-    return [Finding("crash", why=why, todo=todo, log_decides=not (restarts >= 2 or back_off), **common)]
+    return [Finding("crash", why=why, todo=todo, log_decides=not repeated, **common)]
+
+
+def _memory(pod: dict, container: str, ended: dict, guess: bool) -> str:
+    """Return which memory was used up, or nothing.
+
+    :param guess: whether to go by the exit code: a container runtime may miss the kernel's word on a process that dies at once
+    """
+    limit = _memory_limit(pod, container)
+    if ended.get("reason") == "OOMKilled":
+        return f"it used more memory than its limit ({limit})" if limit else "the node ran out of memory"
+    return f"most likely it used more memory than its limit ({limit})" if limit and guess and ended.get("exitCode") == 137 else ""
 
 
 def _not_ready(pod: dict, status: dict, events: list[dict]) -> list[Finding]:

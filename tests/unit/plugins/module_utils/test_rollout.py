@@ -20,6 +20,9 @@ EXPECTED = {
     "out_of_memory": ("out_of_memory", 0, False, "it used more memory than its limit (512Mi)", "Raise the memory limit"),
     "ended_once": ("crash", 0, True, "exit code 1 (once)", "log"),
     "ended_and_running_again": ("crash", 0, True, "exit code 1 (once)", "log"),
+    "killed_untold": ("out_of_memory", 0, False, "was killed (once): most likely it used more memory than its limit (512Mi)", "Raise the memory limit"),
+    "killed_by_the_kubelet": ("crash", 0, False, "exit code 137, killed (once)", "log"),
+    "killed_once": ("crash", 0, True, "exit code 137, killed (once)", "log"),
     "crash_loop": ("crash", 0, False, "exit code 1 (once)", "log"),
     "killed_by_probe": ("probe", 0, False, "failed startup probe", "more time"),
     "no_gpu": ("unschedulable", 30, False, "Insufficient nvidia.com/gpu", "maxSurge 0"),
@@ -37,6 +40,12 @@ def test_a_pod_that_cannot_become_ready_is_explained(state):
     found = find(state)[0]
     assert (found.cause, found.patience, found.log_decides, found.subject) == (cause, patience, log_decides, "pod demo-2-a")
     assert why in found.why and todo in found.todo
+
+
+@pytest.mark.parametrize("states", [("image_has_failed_again", "image_is_waited_for_again"), ("no_program", "no_program_told")])
+def test_the_words_do_not_depend_on_the_moment(states):
+    first, second = (find(state)[0] for state in states)
+    assert (first.cause, first.why, first.todo) == (second.cause, second.why, second.todo)
 
 
 def test_room_that_a_leaving_pod_still_has_is_waited_for():
