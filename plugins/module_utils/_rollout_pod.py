@@ -53,7 +53,8 @@ def leftovers(pods: list[dict]) -> list[Finding]:
 IMAGE_CURES = (
     (r"no space left on device", True, "The node's disk is full: free some or use a node with a larger one; the image needs about 20 GB."),
     (
-        r"no such host|i/o timeout|connection refused|connection reset|no route to host|network is unreachable|TLS handshake timeout|server misbehaving|EOF|\b50[0-4]\b",
+        r"no such host|no route to host|network is unreachable|i/o timeout|connection refused|connection reset"
+        r"|TLS handshake timeout|server misbehaving|EOF|\b50[0-4]\b",
         False,
         "The node does not reach the registry: check its network, DNS and proxy, or load the image onto the nodes.",
     ),
