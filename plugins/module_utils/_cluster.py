@@ -20,6 +20,7 @@ try:
     import kubernetes
     import kubernetes.client
     import kubernetes.config
+    import urllib3
     import yaml
 
     IMPORT_ERROR = None
@@ -193,7 +194,8 @@ def connect(target: Target) -> "kubernetes.client.ApiClient":
         configuration.verify_ssl = target.validate_certs
     if target.ca_cert:
         configuration.ssl_ca_cert = target.ca_cert
-    configuration.retries = 1
+    # A list of a kind whose CRD has just been made is put off with 429 and the seconds until it may be asked for again.
+    configuration.retries = urllib3.Retry(8, connect=1, read=1)
     return kubernetes.client.ApiClient(configuration)
 
 

@@ -58,8 +58,8 @@ def container(options: dict) -> dict:
         "command": ["sh", "-c", f"rm -f /tmp/leaving; exec {_nginx()}"],
         "ports": [{"name": f"front-{name}", "containerPort": number, "protocol": "TCP"} for name, number in PORTS.items()],
         "lifecycle": {"preStop": {"exec": {"command": ["sh", "-c", leave]}}},
-        "readinessProbe": {"httpGet": {"path": "/v2/health/ready", "port": "front-http", **scheme}, "periodSeconds": 2},
-        "livenessProbe": {"tcpSocket": {"port": "front-http"}},
+        "readinessProbe": {"httpGet": {"path": "/v2/health/ready", "port": "front-http", **scheme}, "periodSeconds": 2, "timeoutSeconds": 5},
+        "livenessProbe": {"tcpSocket": {"port": "front-http"}, "timeoutSeconds": 5},
         "securityContext": _pod_security.CONTAINER | {"readOnlyRootFilesystem": True},
         "volumeMounts": [
             {"name": "front", "mountPath": CONFIG, "readOnly": True},

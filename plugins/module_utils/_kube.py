@@ -19,6 +19,8 @@ except ImportError:
 
 #: Only the metadata of an object, so that what a Secret holds never leaves the API server.
 METADATA = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io,application/json"
+#: Seconds by which a busy API server may end a watch later than it was asked to.
+LATE = 10
 
 
 class RequestError(_cluster.ClusterError):
@@ -97,7 +99,7 @@ def wait_for_change(api: "kubernetes.client.ApiClient", path: str, name: str, ve
     query = [("watch", "1"), ("fieldSelector", f"metadata.name={name}"), ("resourceVersion", version), ("timeoutSeconds", str(max(1, round(seconds))))]
     request = api.param_serialize("GET", path, query_params=query, header_params={"Accept": METADATA}, auth_settings=["BearerToken"])
     try:
-        response = api.call_api(*request, _request_timeout=(_cluster.REQUEST_TIMEOUT[0], seconds + 2))
+        response = api.call_api(*request, _request_timeout=(_cluster.REQUEST_TIMEOUT[0], seconds + LATE))
         if response.status >= 300:
             raise RequestError(f"the cluster refused to watch {path}: {response.status} {response.reason}.", response.status)
         _until_first_byte(response.response)
@@ -111,7 +113,7 @@ def wait_for_event(what: str, function, *args, seconds: float, **kwargs) -> None
     :param function: a list method of the client library
     :raises RequestError: the watch failed
     """
-    limits = {"timeout_seconds": max(1, round(seconds)), "_request_timeout": (_cluster.REQUEST_TIMEOUT[0], seconds + 2)}
+    limits = {"timeout_seconds": max(1, round(seconds)), "_request_timeout": (_cluster.REQUEST_TIMEOUT[0], seconds + LATE)}
     try:
         _until_first_byte(function(*args, watch=True, _preload_content=False, **limits, **kwargs))
     except (kubernetes.client.ApiException, HTTPError) as error:

@@ -131,9 +131,9 @@ def wait(api, entry: dict, deadline: float) -> str:
         try:
             _kube.wait_for_change(api, entry["path"], entry["name"], metadata["resourceVersion"], min(left, LOOK))
         except _kube.RequestError as error:
-            if error.status in (401, 0):
+            if error.status == 401:
                 raise
-            # Without the right to watch, or with a version that is too old: look again.
+            # Without the right to watch, with a version that is too old, or a cluster that is slow to end a watch: look again.
             time.sleep(1)
     return ""
 

@@ -162,6 +162,8 @@ def volumes(options: dict) -> tuple[list[dict], list[dict]]:
     return found + options["volumes"], mounts + options["volume_mounts"]
 
 
+#: Seconds in which a server that is busy answers whether it is ready, or alive; Kubernetes' own 1 s would stop one that only has much to do.
+PROBE_TIMEOUT = 5
 #: Seconds for which the start-up probe waits for the server's port before it fails.
 WAIT = 10
 #: Says that a wrong answer was told.
@@ -195,8 +197,8 @@ def probes(options: dict) -> dict:
         }
     return {
         "startupProbe": {**first, "periodSeconds": 1},
-        "livenessProbe": {"httpGet": {"path": "/v2/health/live", "port": "http"}},
-        "readinessProbe": {**ready, "periodSeconds": 5},
+        "livenessProbe": {"httpGet": {"path": "/v2/health/live", "port": "http"}, "timeoutSeconds": PROBE_TIMEOUT},
+        "readinessProbe": {**ready, "periodSeconds": 5, "timeoutSeconds": PROBE_TIMEOUT},
     }
 
 
