@@ -76,15 +76,26 @@ class Adoption:
     def begin(self) -> None:
         """Make Helm's fields of the Deployment and the Services ours."""
         for manifest in self._record.manifests:
-            path = self._path(manifest["kind"], manifest["metadata"]["name"])
-            found = _kube.get(self._api, path, absent_is_empty=True) if manifest["kind"] in ("Deployment", "Service") else None
-            if not found:
-                continue
-            written = found["metadata"].get("managedFields") or []
-            fields = owned_by(written, _secret.OWNER, "Apply")
-            if fields != written:
-                version = {"op": "replace", "path": "/metadata/resourceVersion", "value": found["metadata"]["resourceVersion"]}
-                _kube.send(self._api, "PATCH", path, [version, {"op": "replace", "path": "/metadata/managedFields", "value": fields}], JSON_PATCH)
+            if manifest["kind"] in ("Deployment", "Service"):
+                self._again(self._own, self._path(manifest["kind"], manifest["metadata"]["name"]))
+
+    def _own(self, path: str) -> None:
+        found = _kube.get(self._api, path, absent_is_empty=True) or {"metadata": {}}
+        written = found["metadata"].get("managedFields") or []
+        fields = owned_by(written, _secret.OWNER, "Apply")
+        if fields != written:
+            version = {"op": "replace", "path": "/metadata/resourceVersion", "value": found["metadata"]["resourceVersion"]}
+            _kube.send(self._api, "PATCH", path, [version, {"op": "replace", "path": "/metadata/managedFields", "value": fields}], JSON_PATCH)
+
+    def _again(self, change, *args) -> None:
+        """Make a change to an object; again if it was changed meanwhile, as controllers do to its status."""
+        for attempt in range(ATTEMPTS):
+            try:
+                change(*args)
+                return
+            except _kube.RequestError as error:
+                if error.status != 409 or attempt == ATTEMPTS - 1:
+                    raise
 
     def wait(self, timeout: float) -> tuple[str, int]:
         """Wait until every pod of the newest revision is ready, and return (its hash, how many they are).
@@ -175,21 +186,14 @@ class Adoption:
         self.lead_to(None)
         for manifest in self._record.manifests:
             if manifest["kind"] in ("Deployment", "Service"):
-                self._replace(manifest)
+                self._again(self._replace, manifest)
 
     def _replace(self, manifest: dict) -> None:
-        """Replace an object that is there by what Helm has; again if it was changed meanwhile, as controllers do to its status."""
+        """Replace an object that is there by what Helm has."""
         path = self._path(manifest["kind"], manifest["metadata"]["name"])
-        for attempt in range(ATTEMPTS):
-            found = _kube.get(self._api, path, absent_is_empty=True)
-            if not found:
-                return
-            try:
-                _kube.send(self._api, "PUT", f"{path}?fieldManager={HELM}", as_helm_has_it(manifest, found, self._record.name))
-                return
-            except _kube.RequestError as error:
-                if error.status != 409 or attempt == ATTEMPTS - 1:
-                    raise
+        found = _kube.get(self._api, path, absent_is_empty=True)
+        if found:
+            _kube.send(self._api, "PUT", f"{path}?fieldManager={HELM}", as_helm_has_it(manifest, found, self._record.name))
 
 
 def as_helm_has_it(manifest: dict, found: dict, release: str) -> dict:

@@ -150,6 +150,14 @@ def test_what_changed_meanwhile_is_put_back_all_the_same(adoption):
     assert [verb for verb, _path in adoption.sent] == ["PUT", "PUT"]
 
 
+def test_what_changed_meanwhile_is_taken_over_all_the_same(adoption):
+    helm = {"manager": "helm", "operation": "Update", "apiVersion": "v1", "fieldsV1": {"f:spec": {}}}
+    adoption.cluster.answers[SERVICE]["metadata"]["managedFields"] = [helm]
+    adoption.refuse[SERVICE] = 409
+    adoption.begin()
+    assert adoption.sent == [("PATCH", SERVICE)] * 2
+
+
 def test_the_rights_that_an_adoption_takes():
     manifests = [
         {"apiVersion": "monitoring.coreos.com/v1", "kind": "ServiceMonitor"},
