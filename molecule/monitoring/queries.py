@@ -28,6 +28,8 @@ from ansible_collections.mlserving.triton.plugins.module_utils import _cluster, 
 LABEL_VALUES = re.compile(r"^label_values\((?P<series>.*), *(?P<label>\w+)\)$")
 #: Seconds between two values of a graph.
 STEP = 5
+#: How often a question is asked while the API server has no answer.
+ATTEMPTS = 5
 
 
 class Prometheus:
@@ -42,8 +44,13 @@ class Prometheus:
     def get(self, path: str, **parameters):
         """Return the data of an answer. Failures are raised."""
         path = f"/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
-        if self._api:
-            return _kube.get(self._api, self._path + path)["data"]
+        for left in reversed(range(ATTEMPTS if self._api else 0)):
+            try:
+                return _kube.get(self._api, self._path + path)["data"]
+            except _kube.RequestError as error:
+                if not left or not error.transient:
+                    raise
+            time.sleep(1)
         with urllib.request.urlopen(self._url + path, timeout=30) as answer:
             return json.load(answer)["data"]
 

@@ -116,7 +116,7 @@ class Rollout:
 
         :raises _kube.RequestError: the cluster refused a request
         """
-        state = self._look()
+        state = self._first_look()
         # A pod whose volume could not be mounted is tried again by its kubelet after up to 2 minutes only.
         unmounted = {finding.subject for finding in self._findings(state) if finding.cause in ("config", "volume")}
         failed = [row["name"] for row in state.rows() if _pods.has_failed(row) or (row["node"] and f"pod {row['name']}" in unmounted)]
@@ -127,6 +127,17 @@ class Rollout:
                 if error.status != 404:
                     raise
         return failed
+
+    def _first_look(self) -> _State:
+        started = time.monotonic()
+        while True:
+            try:
+                return self._look()
+            except _kube.RequestError as error:
+                # One that does not answer at all is most likely named wrongly.
+                if not error.transient or not error.status or time.monotonic() - started > UNREACHED:
+                    raise
+            time.sleep(RETRY)
 
     def _look(self) -> _State:
         what = f"reading {self._where}"

@@ -161,6 +161,7 @@ def test_a_timeout_says_what_was_seen_last(play):
 def test_an_api_server_that_is_busy_is_asked_again_and_a_refusal_is_told(play, monkeypatch):
     monkeypatch.setattr(_rollout_watch, "RETRY", 0.01)
     assert not play({"status": 503}, DONE).get("failed")
+    assert not play({"status": 503}, DONE, renew_failed=True).get("failed")
     result = play({"status": 403})
     assert result["failed"] and "reading deployment demo in namespace triton: the server is busy (403)" in result["msg"]
     assert "Check the name" in play({"status": 404})["msg"]
