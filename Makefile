@@ -1,14 +1,8 @@
-SHELL := /bin/bash
-.SHELLFLAGS := -o pipefail -c
 .DEFAULT_GOAL := help
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONUNBUFFERED := 1
 export MOLECULE_EPHEMERAL_DIRECTORY := $(CURDIR)/.molecule
-SCENARIO ?= --all
 ANSWERS ?= .molecule/dashboard-answers.json
-# Scenarios that change the nodes or the store under all others, compare the whole cluster, search the arguments of all processes, or build the same
-# programs; the others run two at a time.
-ALONE := adopt autoscaling cleanup device_plugin gpu_node models secrets traffic
 .NOTPARALLEL:
 
 .PHONY: help demo lab lab-down examples docs test lint sanity unit packaging molecule bench bench-repository bench-model-cache bench-verification bench-traffic bench-front bench-rollback dashboards dashboard-pictures
@@ -47,12 +41,7 @@ packaging: .tools ## the collection resolves from a checkout, installed, and as 
 
 molecule: .tools ## all Molecule scenarios, or one: make molecule SCENARIO=deploy
 	@rm -rf $(MOLECULE_EPHEMERAL_DIRECTORY)  # an interrupted run must not pass for a lab that is there
-ifeq ($(SCENARIO),--all)
-	MOLECULE_KEEP_LAB=1 molecule test --all --workers 2 --continue-on-failure $(ALONE:%=--exclude %) 2>&1 | tools/failures
-	molecule test $(ALONE:%=--scenario-name %) 2>&1 | tools/failures
-else
-	molecule test --scenario-name $(SCENARIO) 2>&1 | tools/failures
-endif
+	tools/scenarios $(SCENARIO)
 
 bench: .controller ## the deployments' figures in docs/benchmarks.md (8 minutes)
 	benchmarks/run
