@@ -52,11 +52,13 @@ GRPC_OPTIONS = [
 
 
 class TritonError(Exception):
-    """A request failed. ``connection`` says that no server answered, so that the same request may work later."""
+    """A request failed. ``connection`` says that no server answered, so that the same request may work later; ``stranger`` that what answered has another
+    protocol or certificate, as a pod that leaves may have had.
+    """
 
-    def __init__(self, text: str, connection: bool = False):
+    def __init__(self, text: str, connection: bool = False, stranger: bool = False):
         super().__init__(text)
-        self.connection = connection
+        self.connection, self.stranger = connection, stranger
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,18 +108,19 @@ def _translated():
         status = str(error.status() or "").replace("StatusCode.", "")
         text = " ".join(str(error.message()).split())
         if status == "UNAVAILABLE" and (reason := _tls_reason(text)):
-            raise TritonError(f"TLS failed: {reason}") from None
+            raise TritonError(f"TLS failed: {reason}", stranger=True) from None
         if status in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "502", "503", "504"):
             raise TritonError(f"no answer ({_short(text)})", connection=True) from None
         if "while decoding the response" in text:
-            raise TritonError(f"the answer is not Triton's (status {status}): does this address lead to a Triton server's port?") from None
+            raise _not_tritons(f"status {status}") from None
         raise TritonError(f"the server refused: {text}" + (f" ({status})" if status else "")) from None
     except HTTPConnectionClosed:
         raise TritonError("no answer (connection closed)", connection=True) from None
     except ssl.SSLError as error:
         # What hangs up during the handshake, such as a load balancer without a server behind it, may not do so later.
         reason = getattr(error, "verify_message", "") or getattr(error, "reason", "") or str(error)
-        raise TritonError(f"TLS failed: {_plain(reason)}", connection=isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError))) from None
+        hung_up = isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError))
+        raise TritonError(f"TLS failed: {_plain(reason)}", connection=hung_up, stranger=not hung_up) from None
     except socket.gaierror as error:
         # The record of a new load balancer takes minutes to appear.
         raise TritonError(f"no answer (its name is not in the DNS, or not yet: {error.strerror})", connection=True) from None
@@ -126,7 +129,11 @@ def _translated():
         raise TritonError(f"no answer ({_short(reason)})", connection=True) from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, HTTPException) as error:
         # What another kind of server answers leads the libraries, and what reads their results here, to any of these.
-        raise TritonError(f"the answer is not Triton's ({type(error).__name__}): does this address lead to a Triton server's port?") from None
+        raise _not_tritons(type(error).__name__) from None
+
+
+def _not_tritons(how: str) -> TritonError:
+    return TritonError(f"the answer is not Triton's ({how}): does this address lead to a Triton server's port?", stranger=True)
 
 
 def _tls_reason(text: str) -> str:

@@ -41,7 +41,8 @@ def verify(target: Target, wanted: _verify.Wanted, deadline: float) -> dict:
         return report
     started, earlier = time.monotonic(), None
     while True:
-        attempt = _Attempt(target, wanted, deadline, time.monotonic() < started + wanted.settle)
+        since = time.monotonic() - started
+        attempt = _Attempt(target, wanted, deadline, since < wanted.settle, since < target.leaving)
         report = attempt.run()
         # A wrong answer stays wrong: only what may pass by itself is tried again.
         if not (report["problems"] and attempt.transient and target.patient):
@@ -66,13 +67,15 @@ class _Attempt:
     ``report``: what came of it; ``transient``: whether all of its problems may pass by themselves.
 
     :param settling: whether a model that is missing may still come
+    :param leaving: whether a server that has another protocol or certificate may still leave
     """
 
-    def __init__(self, target: Target, wanted: _verify.Wanted, deadline: float, settling: bool):
+    def __init__(self, target: Target, wanted: _verify.Wanted, deadline: float, settling: bool, leaving: bool):
         self.report = _verify.new_report(target.name, target.kind, target.node)
         self.started = time.monotonic()
         self.transient = True
         self._target, self._wanted, self._deadline, self._settling = target, wanted, deadline, settling
+        self._leaving = leaving
         self._metadata: dict = {}
         # What is being asked, as a problem names it.
         self._at = ""
@@ -117,7 +120,8 @@ class _Attempt:
                 self._ask(protocol)
                 return
             detail = f"; {way.problem}" if way.problem else ""
-            self._problem(f"{protocol.upper()}{self._at}: {error}{detail}", error.connection and not way.forbidden)
+            passing = error.connection or (error.stranger and self._leaving)
+            self._problem(f"{protocol.upper()}{self._at}: {error}{detail}", passing and not way.forbidden)
 
     def _ask_client(self, client) -> None:
         if not self.report["version"]:

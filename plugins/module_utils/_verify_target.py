@@ -20,6 +20,8 @@ except ImportError:
 
 #: How many of a server's last lines of log stand in a report.
 LOG_LINES = 10
+#: Seconds for which a Service may still lead to a pod that leaves: until the nodes have heard of it, or a load balancer outside.
+LEAVING = 10
 HTTP_PORT, GRPC_PORT, METRICS_PORT = 8000, 8001, 8002
 
 
@@ -27,7 +29,8 @@ HTTP_PORT, GRPC_PORT, METRICS_PORT = 8000, 8001, 8002
 class Target:
     """One server. ``openers``: protocol -> function that makes a context manager, which returns the address, or None if there is no way for it.
 
-    ``patient`` says whether a server that does not answer is asked again until the deadline. ``fault`` is a problem that
+    ``patient`` says whether a server that does not answer is asked again until the deadline, ``leaving`` for how many seconds one may still answer there
+    that has another protocol or certificate. ``fault`` is a problem that
     stands whatever the server says, ``obstacle`` one for which it need not be asked at all. ``metrics`` opens the way to its metrics, if they are
     to be looked at. ``log`` returns the lines that it wrote in so many last seconds. ``reach``: how its pod is reached, None for an address.
     """
@@ -37,6 +40,7 @@ class Target:
     openers: dict
     node: str = ""
     patient: bool = True
+    leaving: int = 0
     fault: str = ""
     obstacle: str = ""
     metrics: Callable | None = None

@@ -121,6 +121,7 @@ options:
   service:
     description:
       - Name of the release's Service. One of type LoadBalancer becomes a further target, by its external address, which is waited for.
+      - What answers there with another protocol or certificate is asked again for 10 s, since it may be a pod that leaves.
     type: str
   source:
     description:
@@ -468,8 +469,10 @@ def find_targets(module: AnsibleModule, deadline: float) -> tuple[list, list[str
         targets = [_verify_target.pod_target(api, pod, params["protocols"], params["metrics"], reach, access=inside) for pod in pods]
         problems = _verify_target.count_problems(pods, params["replicas"], selector, params["namespace"])
     addresses = [(params["url"], params["grpc_url"])] if params["url"] else []
-    addresses += [(entry["url"], entry["grpc_url"]) for entry in params["endpoints"]] + ([found] if found and any(found) else [])
+    addresses += [(entry["url"], entry["grpc_url"]) for entry in params["endpoints"]]
     targets += [_verify_target.url_target(*address, params["protocols"], access=outside) for address in addresses]
+    if found and any(found):
+        targets.append(_verify_target.url_target(*found, params["protocols"], access=outside, leaving=_verify_target.LEAVING))
     return targets, problems, found[0] if found else ""
 
 

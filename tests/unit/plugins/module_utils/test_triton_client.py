@@ -284,7 +284,7 @@ def test_a_server_without_tls_is_told(triton, protocol):
 def test_what_may_pass_by_itself_is_told_from_what_may_not(error, words, connection):
     with pytest.raises(_triton_client.TritonError) as caught, _triton_client._translated():
         raise error
-    assert words in str(caught.value) and caught.value.connection is connection
+    assert words in str(caught.value) and caught.value.connection is connection and caught.value.stranger is (words == "TLS failed" and not connection)
 
 
 class Recorded(http.server.BaseHTTPRequestHandler):

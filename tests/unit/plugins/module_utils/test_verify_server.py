@@ -434,3 +434,23 @@ def test_metrics_that_hang_end_with_the_deadline(triton):
         target = _verify_target.url_target(triton.http, None, ["http"], metrics=lambda: way, reach=_verify_target.Reach(None))
         report = ask(target, SIMPLE, seconds=SHORT)
     assert "no answer (the time was up before the request was sent)" in report["problems"][0]
+
+
+# What leaves
+
+
+def leading_elsewhere(triton, times, leaving):
+    """Return a target whose address leads to a server without TLS so many times, then to the right one."""
+    addresses = [triton.http.replace("http://", "https://")] * times
+    openers = {"http": lambda: _verify_target._Address(addresses.pop() if addresses else triton.http)}
+    return _verify_target.Target("service", "url", openers, leaving=leaving)
+
+
+def test_a_service_that_still_leads_to_a_pod_with_another_protocol_is_asked_again(triton):
+    assert ask(leading_elsewhere(triton, 3, 10), SIMPLE)["problems"] == []
+
+
+@pytest.mark.parametrize("leaving", [0, SHORT])
+def test_one_that_goes_on_doing_so_is_told(triton, leaving):
+    report = ask(leading_elsewhere(triton, 10_000, leaving), SIMPLE)
+    assert len(report["problems"]) == 1 and "the server does not speak TLS there" in report["problems"][0]
