@@ -44,15 +44,17 @@ class Prometheus:
     def get(self, path: str, **parameters):
         """Return the data of an answer. Failures are raised."""
         path = f"/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
-        for left in reversed(range(ATTEMPTS if self._api else 0)):
+        if not self._api:
+            with urllib.request.urlopen(self._url + path, timeout=30) as answer:
+                return json.load(answer)["data"]
+        for _attempt in range(ATTEMPTS - 1):
             try:
                 return _kube.get(self._api, self._path + path)["data"]
             except _kube.RequestError as error:
-                if not left or not error.transient:
+                if not error.transient:
                     raise
             time.sleep(1)
-        with urllib.request.urlopen(self._url + path, timeout=30) as answer:
-            return json.load(answer)["data"]
+        return _kube.get(self._api, self._path + path)["data"]
 
 
 def filled(query: str, values: dict[str, str]) -> str:

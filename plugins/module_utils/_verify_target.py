@@ -30,9 +30,9 @@ class Target:
     """One server. ``openers``: protocol -> function that makes a context manager, which returns the address, or None if there is no way for it.
 
     ``patient`` says whether a server that does not answer is asked again until the deadline, ``leaving`` for how many seconds one may still answer there
-    that has another protocol or certificate. ``fault`` is a problem that
-    stands whatever the server says, ``obstacle`` one for which it need not be asked at all. ``metrics`` opens the way to its metrics, if they are
-    to be looked at. ``log`` returns the lines that it wrote in so many last seconds. ``reach``: how its pod is reached, None for an address.
+    that has another protocol or certificate. ``fault`` is a problem that stands whatever the server says, ``obstacle`` one for which it need not be
+    asked at all. ``metrics`` opens the way to its metrics, if they are to be looked at. ``log`` returns the lines that it wrote in so many last seconds.
+    ``reach``: how its pod is reached, None for an address.
     """
 
     name: str

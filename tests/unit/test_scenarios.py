@@ -104,6 +104,13 @@ def test_the_others_run_behind_one_that_failed(scenarios):
     assert runs[1:] == [["test", *ALONE], ["test", *ALONE[3:]], ["test", *ALONE[6:]], ["test", "cleanup", "models"], ["destroy", "default"]]
 
 
+def test_one_whose_worker_crashed_is_tried_again_too(scenarios):
+    """Molecule names it in its last line only."""
+    code, said, runs = scenarios(deploy=f"{FAILED}\x1b[31mCRITICAL\x1b[0m Scenarios failed: deploy, scale\n", scale=["", FAILED])
+    assert (code, runs[2]) == (1, ["test", "deploy", "scale"])
+    assert "What failed at first, of deploy, scale:" in said and "What failed again, of scale:" in said
+
+
 def test_many_failures_are_not_by_chance(scenarios):
     code, said, runs = scenarios(deploy=FAILED, scale=FAILED, adopt=FAILED, traffic=FAILED)
     assert code == 1 and len(runs) == 3 and said.startswith("\nWhat failed:\n")
